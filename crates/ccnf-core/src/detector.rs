@@ -1,0 +1,125 @@
+//! Detectors: whole anomaly models.
+
+use crate::encoder::LevelSpec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::scoring::FusionConfig;
+use crate::state::{Snapshot, Stateful, StoredTensor};
+use crate::train::TrainConfig;
+use crate::view::{ImageFeatures, TrainView};
+use ccnf_tensor::Streams;
+use std::collections::BTreeMap;
+
+/// Which tensors a stage may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrainScope {
+    /// Everything.
+    All,
+    /// Only tensors owned by classes that are new in this stage.
+    NewClasses,
+}
+
+/// What a detector's constructor gets.
+#[derive(Debug, Clone)]
+pub struct DetectorSpec {
+    /// The levels of the features.
+    pub levels: Vec<LevelSpec>,
+    /// The `[train]` section.
+    pub train: TrainConfig,
+    /// How level maps are made comparable.
+    pub fusion: FusionConfig,
+    /// Random streams of the run.
+    pub streams: Streams,
+}
+
+/// Named numbers of one training step: losses, gradient norm, learning rate.
+pub type StepReport = BTreeMap<String, f64>;
+
+/// A token map of one level, `[height][width]` row-major; higher = more anomalous.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LevelMap {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// The scores.
+    pub data: Vec<f32>,
+}
+
+/// What a detector says about one image.
+#[derive(Debug, Clone, Default)]
+pub struct ImageScores {
+    /// Maps per level under the class that was given; empty when no class was given.
+    pub given: Vec<LevelMap>,
+    /// Maps per level under the class that the router chose.
+    pub routed: Vec<LevelMap>,
+    /// The class that the router chose.
+    pub routed_class: String,
+}
+
+/// A whole anomaly model, registered as kind `detector`.
+///
+/// A stage runs as `begin_stage`, `steps(stage)` calls of `step`, `end_stage`. Contract:
+/// - all randomness comes from the streams of the spec, named by stage and step, so that a stage resumed at step `k` draws
+///   what an undisturbed one draws;
+/// - every tensor is listed by [`Stateful`]; with [`TrainScope::NewClasses`] no tensor of another owner changes;
+/// - `score` uses no randomness, gives an image the same maps whatever else is in the batch of its class, and is finite or fails
+///   with an error that names the place.
+pub trait Detector: Stateful + Send {
+    /// Starts a stage: learns of new classes, sets up statistics and the optimiser.
+    fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()>;
+    /// How many steps the stage makes; 0 for a model that is fitted in closed form.
+    fn steps(&self, stage: usize) -> u64;
+    /// One training step (number `step`, from 0).
+    fn step(&mut self, view: &TrainView, step: u64) -> Result<StepReport>;
+    /// Ends a stage: closed-form fits, statistics of the new classes.
+    fn end_stage(&mut self, view: &TrainView) -> Result<()>;
+    /// Fixes everything shared for good.
+    fn freeze_shared(&mut self) -> Result<()>;
+    /// The classes learnt so far, in order.
+    fn classes(&self) -> Vec<String>;
+    /// Scores images; `given` is their class, if it is known.
+    fn score(&self, images: &[&dyn ImageFeatures], given: Option<&str>) -> Result<Vec<ImageScores>>;
+
+    /// What must be known to build the tensors again before loading: classes, flags.
+    fn meta(&self) -> serde_json::Value;
+    /// Makes the tensors that `meta` describes (their values come next).
+    fn prepare(&mut self, meta: &serde_json::Value) -> Result<()>;
+    /// The state of the running stage's optimiser.
+    fn optimizer_state(&mut self) -> Result<BTreeMap<String, StoredTensor>> {
+        Ok(BTreeMap::new())
+    }
+    /// Puts the optimiser's state back in the middle of a stage; called after [`Detector::begin_stage`]'s tensors are loaded.
+    fn restore_optimizer(&mut self, _state: &BTreeMap<String, StoredTensor>) -> Result<()> {
+        Ok(())
+    }
+    /// Sets up the optimiser and the trainable flags for continuing a stage in the middle, without touching tensors.
+    fn resume_stage(&mut self, _view: &TrainView, _scope: TrainScope) -> Result<()> {
+        Ok(())
+    }
+    /// Trainable values in the current stage.
+    fn trainable(&self) -> usize {
+        self.params().iter().filter(|p| p.is_trainable()).map(|p| p.len()).sum()
+    }
+}
+
+crate::component_kind!(Detector, "detector", DetectorSpec);
+
+/// The state of a detector.
+pub fn snapshot(d: &dyn Detector) -> Snapshot {
+    Snapshot::of(d, d.meta())
+}
+
+/// Loads a detector's state; fails when it belongs to another model.
+pub fn restore(d: &mut dyn Detector, snapshot: &Snapshot) -> Result<()> {
+    d.prepare(&snapshot.meta)?;
+    snapshot.restore_into(d)
+}
+
+/// The error for scoring under a class that was never learnt.
+pub fn unknown_class(class: &str, known: &[String]) -> Error {
+    let hint = crate::error::did_you_mean(class, known.iter().map(String::as_str))
+        .map(|g| format!(" (did you mean `{g}`?)"))
+        .unwrap_or_default();
+    Error::new(ErrorKind::Usage, format!("the class `{class}` has not been learnt{hint}"))
+        .help(format!("learnt: {}", if known.is_empty() { "none".into() } else { known.join(", ") }))
+}

@@ -1,0 +1,177 @@
+//! The parts of a conditional normalizing flow: couplings, conditioners, regularisers.
+
+use crate::error::Result;
+use crate::state::Stateful;
+use ccnf_tensor::ops::{Film, Index, RowTable};
+use ccnf_tensor::{Mat, Scalar, Streams, Var, VarVec};
+
+/// The condition of a batch of tokens for one coupling block. Everything that depends only on the class or only on the position
+/// is a table with one row per class or position, so that a block computes it once and not per token.
+#[derive(Debug, Clone)]
+pub struct BlockCondition {
+    /// Rows appended to the subnet's input, `[classes, class_width]`, and each token's row; `None` where the class does not enter
+    /// the input.
+    pub class: Option<RowTable>,
+    /// Position codes appended to the subnet's input, `[positions, position_width]`; `None` without position.
+    pub position: Option<RowTable>,
+    /// Modulation of the subnet's hidden layers, one per layer; empty without modulation.
+    pub film: Vec<Film>,
+}
+
+/// What one coupling gives.
+#[derive(Debug, Clone)]
+pub struct CouplingOutput {
+    /// The output, `[N, D]`.
+    pub y: Var,
+    /// `ln |det dy/dx|` per token, `[N]`.
+    pub log_det: VarVec,
+    /// The log-scales, `[N, ..]`, for the scale penalty; `None` for a volume-preserving coupling.
+    pub log_scale: Option<Var>,
+}
+
+/// What a coupling's constructor gets.
+#[derive(Debug, Clone)]
+pub struct CouplingSpec {
+    /// Prefix of the tensor names: `level0.block3`.
+    pub scope: String,
+    /// Dimension `D` of the tokens, at least 2.
+    pub dim: usize,
+    /// Columns of the class rows appended to the subnet's input (0: none).
+    pub class_width: usize,
+    /// Columns of the position code appended to the subnet's input (0: none).
+    pub position_width: usize,
+    /// Steps after which warm-up ends, for `warmup = "auto"`.
+    pub warmup_steps: u64,
+    /// Random streams.
+    pub streams: Streams,
+}
+
+/// One invertible step of a flow, registered as kind `coupling`.
+///
+/// Contract: `x`, `y` are `[N, D]`, tokens are independent; `inverse(forward(x).y)` is `x` within 1e-4; `log_det` is the log of the
+/// absolute Jacobian determinant, in nats; gradients reach every trainable parameter, `x` and the condition's tables;
+/// without [`begin_step`](Coupling::begin_step) a forward changes nothing.
+pub trait Coupling: Stateful + Send + Sync {
+    /// Widths of the subnet's hidden layers: what a modulating conditioner must generate for.
+    fn hidden(&self) -> Vec<usize>;
+    /// `(x, condition) -> (y, log-det)`.
+    fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<CouplingOutput>;
+    /// `(y, condition) -> x`.
+    fn inverse(&self, y: &Mat, condition: &BlockCondition) -> Result<Mat>;
+    /// Once per optimiser step, before the first forward: power iteration, warm-up. `step` counts the optimiser steps of the first
+    /// stage from 0; `None` in later stages, where warm-up is over.
+    fn begin_step(&mut self, _step: Option<u64>) -> Result<()> {
+        Ok(())
+    }
+    /// Turns everything that still moves in a forward (spectral norm, warm-up) into plain weights, for freezing.
+    fn bake(&mut self) -> Result<()> {
+        Ok(())
+    }
+    /// Whether [`bake`](Coupling::bake) has been called.
+    fn is_baked(&self) -> bool {
+        false
+    }
+    /// Marks a coupling as baked before baked weights are loaded into it.
+    fn set_baked(&mut self) {}
+}
+
+crate::component_kind!(Coupling, "coupling", CouplingSpec);
+
+/// How the row of a new class starts (spec: ccnf section 11).
+#[derive(Debug, Clone, PartialEq)]
+pub enum RowInit {
+    /// Standard normal, from the stream of the class's name.
+    Random,
+    /// These values.
+    Values(Vec<f32>),
+}
+
+/// What a conditioner's constructor gets.
+#[derive(Debug, Clone)]
+pub struct ConditionerSpec {
+    /// Prefix of the tensor names: `level0`.
+    pub scope: String,
+    /// Random streams.
+    pub streams: Streams,
+}
+
+/// Class id -> what the subnets see, registered as kind `conditioner`. Grows by one class at a time.
+///
+/// Contract: growing leaves every other tensor bit for bit as it was; the row of class `c` is owned by `c` and each row is a tensor
+/// of its own; everything else is shared.
+pub trait Conditioner: Stateful + Send + Sync {
+    /// Length of a class row.
+    fn row_width(&self) -> usize;
+    /// Columns that the class adds to a subnet's input.
+    fn input_width(&self) -> usize;
+    /// Makes what modulates block number `block` with the given hidden widths; called once per block, in order.
+    fn attach(&mut self, block: usize, hidden: &[usize]) -> Result<()>;
+    /// Adds a class.
+    fn grow(&mut self, class: &str, init: &RowInit) -> Result<()>;
+    /// The known classes, in the order of growth.
+    fn classes(&self) -> Vec<String>;
+    /// The values of a class's row.
+    fn row(&self, class: usize) -> Result<Vec<f32>>;
+    /// Replaces the values of a class's row.
+    fn set_row(&mut self, class: usize, values: Vec<f32>) -> Result<()>;
+    /// The class part of every block's condition for tokens of `classes` (indices of known classes); `token` gives each token's
+    /// entry in `classes`. The position part is left empty.
+    fn condition(&self, classes: &[usize], token: &Index) -> Result<Vec<BlockCondition>>;
+}
+
+crate::component_kind!(Conditioner, "conditioner", ConditionerSpec);
+
+/// What a flow says about a batch of tokens: the input of the regularisers.
+#[derive(Debug, Clone)]
+pub struct FlowOutput {
+    /// Feature dimension `D`.
+    pub dim: usize,
+    /// Latents, `[N, D]`.
+    pub z: Var,
+    /// `J`, `[N]`: log-determinant of the whole flow.
+    pub log_det: VarVec,
+    /// `log N(z; 0, I)` with its constant, `[N]`.
+    pub log_prior: VarVec,
+    /// `log p(x | y_true)`, `[N]`.
+    pub log_prob: VarVec,
+    /// `log p(x | y_neg)`, `[N]`, where a regulariser asked for it and another class exists.
+    pub log_prob_negative: Option<VarVec>,
+    /// Log-scales of the blocks.
+    pub log_scales: Vec<Var>,
+    /// Class of each token, counted within the step.
+    pub class: Index,
+    /// Number of classes in the step.
+    pub classes: usize,
+}
+
+/// Which wrong class a regulariser compares with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Negative {
+    /// Uniform among the other known classes, one per token.
+    Uniform,
+    /// The other known class with the highest likelihood of the token.
+    Hard,
+}
+
+/// What a regulariser's constructor gets.
+#[derive(Debug, Clone, Default)]
+pub struct RegularizerSpec {}
+
+/// A penalty on one step's flow output, registered as kind `regularizer`.
+///
+/// Contract: `penalty` is a scalar without its weight, per dimension where it grows with the dimension, so that one weight fits all
+/// levels; its gradient is exact.
+pub trait Regularizer: Send + Sync {
+    /// The name in logs.
+    fn name(&self) -> &'static str;
+    /// The weight in the loss.
+    fn weight(&self) -> f32;
+    /// The wrong class it needs, if any. The penalty is left out of steps in which no other class is known.
+    fn negative(&self) -> Option<Negative> {
+        None
+    }
+    /// The penalty; `None` where it does not apply.
+    fn penalty(&self, output: &FlowOutput) -> Result<Option<Scalar>>;
+}
+
+crate::component_kind!(Regularizer, "regularizer", RegularizerSpec);

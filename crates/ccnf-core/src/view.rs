@@ -1,0 +1,86 @@
+//! What training code sees.
+
+use crate::encoder::LevelSpec;
+use std::fmt;
+use std::sync::Arc;
+
+/// The stored features of one image. Implemented by the feature cache.
+pub trait ImageFeatures: Send + Sync {
+    /// The values of a level, `[height][width][channels]` row-major.
+    fn level(&self, level: usize) -> &[f32];
+}
+
+impl ImageFeatures for Vec<Vec<f32>> {
+    fn level(&self, level: usize) -> &[f32] {
+        self.get(level).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The normal training images of one class.
+#[derive(Clone)]
+pub struct TrainClass {
+    name: String,
+    images: Vec<Arc<dyn ImageFeatures>>,
+}
+
+impl TrainClass {
+    /// A class and the features of its normal training images.
+    pub fn new(name: impl Into<String>, images: Vec<Arc<dyn ImageFeatures>>) -> Self {
+        TrainClass { name: name.into(), images }
+    }
+    /// The class's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+    /// True without images.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+    /// The values of image `image` at `level`, `[tokens][channels]` row-major.
+    pub fn image(&self, image: usize, level: usize) -> &[f32] {
+        self.images[image].level(level)
+    }
+    /// The features of all images.
+    pub fn images(&self) -> &[Arc<dyn ImageFeatures>] {
+        &self.images
+    }
+}
+
+/// All that training code sees of the data: features of the **normal** images of the classes of the current stage.
+/// There is no way from here to test images, labels or masks.
+#[derive(Clone)]
+pub struct TrainView {
+    stage: usize,
+    levels: Vec<LevelSpec>,
+    classes: Vec<TrainClass>,
+}
+
+impl TrainView {
+    /// A view of `classes` at the stage number `stage` (from 0).
+    pub fn new(stage: usize, levels: Vec<LevelSpec>, classes: Vec<TrainClass>) -> Self {
+        TrainView { stage, levels, classes }
+    }
+    /// The number of the stage, from 0.
+    pub fn stage(&self) -> usize {
+        self.stage
+    }
+    /// The levels of the features.
+    pub fn levels(&self) -> &[LevelSpec] {
+        &self.levels
+    }
+    /// The classes of this stage.
+    pub fn classes(&self) -> &[TrainClass] {
+        &self.classes
+    }
+}
+
+impl fmt::Debug for TrainView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let classes: Vec<_> = self.classes.iter().map(|c| (c.name(), c.len())).collect();
+        f.debug_struct("TrainView").field("stage", &self.stage).field("classes", &classes).finish()
+    }
+}

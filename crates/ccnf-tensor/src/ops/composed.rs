@@ -1,0 +1,121 @@
+//! Every own operation made of plain `dfdx` operations: slow and obviously right. The reference in tests, and what runs on
+//! CUDA. `dfdx`'s `slice` is avoided (its CPU gradient overwrites instead of adding); columns are taken by a product with
+//! a 0/1 matrix, which is exact.
+//!
+//! These functions trust their arguments; the checked entry points are in [`super`].
+
+use super::{Activation, AffineTail, Dense, Index, RowTable};
+use crate::{Mat, Result, Scalar, TensorError, Var, VarVec, constant, constant_scalar, device, mat};
+use dfdx::prelude::*;
+
+/// Columns `from..from + width` of `x`.
+fn columns(x: &Var, from: usize, width: usize) -> Result<Var> {
+    let d = x.shape().1;
+    let mut pick = vec![0.0; d * width];
+    (0..width).for_each(|j| pick[(from + j) * width + j] = 1.0);
+    Ok(x.clone().matmul(constant(&mat(pick, d, width)?)))
+}
+
+fn rows_of(t: &RowTable, n: usize) -> Result<Var> {
+    let index: Vec<usize> = match &t.index {
+        None => vec![0; n],
+        Some(i) => i.iter().map(|v| *v as usize).collect(),
+    };
+    let index = device().try_tensor_from_vec(index, (n,)).map_err(|e| TensorError::device("gather", e))?;
+    Ok(t.table.clone().gather::<(usize, usize), _>(index))
+}
+
+/// [`dense`](super::dense).
+pub fn dense(layer: &Dense<'_>, (n, inp, out): (usize, usize, usize)) -> Result<Var> {
+    let x = if layer.x.shape().1 == inp { layer.x.clone() } else { columns(layer.x, 0, inp)? };
+    let mut h = x.matmul(layer.w.clone().permute::<(usize, usize), Axes2<1, 0>>());
+    for t in layer.tables {
+        h = h + rows_of(t, n)?;
+    }
+    let relu = layer.activation == Activation::Relu;
+    let Some(f) = layer.film else {
+        return Ok(if relu { h.relu() } else { h });
+    };
+    let film = rows_of(&f.rows, n)?;
+    let (gamma, beta) = (columns(&film, 0, out)?, columns(&film, out, out)?);
+    if relu && !f.before_activation {
+        h = h.relu();
+    }
+    h = h.clone() + h * gamma + beta;
+    Ok(if relu && f.before_activation { h.relu() } else { h })
+}
+
+/// [`split_cols`](super::split_cols).
+pub fn split_cols(x: &Var, widths: &[usize]) -> Result<Vec<Var>> {
+    let mut from = 0;
+    widths
+        .iter()
+        .map(|w| {
+            from += w;
+            columns(x, from - w, *w)
+        })
+        .collect()
+}
+
+/// [`affine_tail`](super::affine_tail).
+pub fn affine_tail(x: &Var, raw: &Var, scale: f32) -> Result<AffineTail> {
+    let d = x.shape().1;
+    let db = raw.shape().1 / 2;
+    let (xa, xb) = (columns(x, 0, d - db)?, columns(x, d - db, db)?);
+    let log_scale = columns(raw, 0, db)?.tanh() * scale;
+    let yb = xb * log_scale.clone().exp() + columns(raw, db, db)?;
+    let log_det = log_scale.clone().sum::<(usize,), Axis<1>>();
+    let y = (xa, yb).concat_along(Axis::<1>);
+    Ok(AffineTail { y, log_det, log_scale })
+}
+
+/// [`permute_cols`](super::permute_cols).
+pub fn permute_cols(x: &Var, order: &Index) -> Result<Var> {
+    let d = order.len();
+    let mut pick = vec![0.0; d * d];
+    order.iter().enumerate().for_each(|(j, i)| pick[*i as usize * d + j] = 1.0);
+    Ok(x.clone().matmul(constant(&mat(pick, d, d)?)))
+}
+
+/// [`square_sum`](super::square_sum).
+pub fn square_sum(x: &Var) -> Result<VarVec> {
+    Ok(x.clone().square().sum::<(usize,), Axis<1>>())
+}
+
+/// [`mean_square`](super::mean_square).
+pub fn mean_square(x: &Var) -> Result<Scalar> {
+    Ok(x.clone().square().mean::<Rank0, _>())
+}
+
+/// [`within_class_std_penalty`](super::within_class_std_penalty).
+pub fn within_class_std_penalty(z: &Var, class: &Index, classes: usize) -> Result<Scalar> {
+    let mut total = constant_scalar(0.0)?;
+    let mut used = 0;
+    for c in 0..classes {
+        let rows: Vec<usize> =
+            class.iter().enumerate().filter(|(_, k)| **k as usize == c).map(|(n, _)| n).collect();
+        let n = rows.len();
+        if n < 2 {
+            continue;
+        }
+        let index = device().try_tensor_from_vec(rows, (n,)).map_err(|e| TensorError::device("gather", e))?;
+        let own: Var = z.clone().gather::<(usize, usize), _>(index);
+        let shape = *own.shape();
+        let mean = own.clone().mean::<(usize,), Axis<0>>().broadcast_like::<_, Axis<0>>(&shape);
+        let std = (own - mean).square().mean::<(usize,), Axis<0>>().sqrt();
+        total = total + (std - 1.0).square().mean::<Rank0, _>();
+        used += 1;
+    }
+    Ok(if used == 0 { total } else { total / used as f32 })
+}
+
+/// [`spectral_scale`](super::spectral_scale).
+pub fn spectral_scale(w: &Var, u: &Mat, v: &Mat, cap: bool) -> Result<Var> {
+    let outer = u.clone().permute::<(usize, usize), Axes2<1, 0>>().matmul(v.clone());
+    let sigma = (w.clone() * outer).sum::<Rank0, _>();
+    if cap && sigma.as_vec().first().is_none_or(|s| *s <= 1.0) {
+        return Ok(w.clone());
+    }
+    let shape = *w.shape();
+    Ok(w.clone() / sigma.broadcast_like::<_, Axes2<0, 1>>(&shape))
+}

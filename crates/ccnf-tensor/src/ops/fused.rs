@@ -1,0 +1,283 @@
+//! The other operations on the CPU, with hand-written gradients.
+
+use super::kernels::{ROWS, exp, simd, tanh};
+use super::{AffineTail, Index, raw};
+use crate::{Mat, Result, Scalar, Var, VarVec};
+use dfdx::prelude::{HasShape, Merge, PutTape, SplitTape, Tape};
+use rayon::prelude::*;
+
+pub(super) fn split_cols(x: &Var, widths: &[usize]) -> Result<Vec<Var>> {
+    let (n, d) = *x.shape();
+    let values = raw::slice(x)?;
+    let (x, tape) = x.clone().split_tape();
+    let mut parts = Vec::with_capacity(widths.len());
+    let mut from = 0;
+    for &w in widths {
+        let part: Vec<f32> = values.chunks_exact(d.max(1)).flat_map(|r| &r[from..from + w]).copied().collect();
+        let part: Mat = raw::tensor(part, (n, w))?;
+        let (xg, pg) = (x.ghost(), part.ghost());
+        let start = from;
+        let mut tape = tape;
+        tape.add_backward_op(move |grads| {
+            let g = std::mem::take(&mut **grads.get_or_alloc_mut(&pg)?);
+            let gx = grads.get_or_alloc_mut(&xg)?;
+            for (gx, g) in gx.chunks_exact_mut(d.max(1)).zip(g.chunks_exact(w.max(1))) {
+                gx[start..start + w].iter_mut().zip(g).for_each(|(a, b)| *a += *b);
+            }
+            Ok(())
+        });
+        parts.push(part.put_tape(tape));
+        from += w;
+    }
+    Ok(parts)
+}
+
+pub(super) fn affine_tail(x: &Var, raw_values: &Var, scale: f32) -> Result<AffineTail> {
+    let (n, d) = *x.shape();
+    let db = raw_values.shape().1 / 2;
+    let da = d - db;
+    let (x, x_tape) = x.clone().split_tape();
+    let (r, r_tape) = raw_values.clone().split_tape();
+    let mut tape = x_tape.merge(r_tape);
+    let (mut y, mut log_det, mut s) = (raw::scratch(n * d), raw::scratch(n), raw::scratch(n * db));
+    {
+        let (x, r) = (raw::slice(&x)?, raw::slice(&r)?);
+        let rows = y.par_chunks_mut(ROWS * d.max(1)).zip(log_det.par_chunks_mut(ROWS));
+        rows.zip(s.par_chunks_mut((ROWS * db).max(1))).enumerate().for_each(|(c, ((y, log_det), s))| {
+            simd(|| {
+                for (k, (y, log_det)) in y.chunks_exact_mut(d).zip(log_det).enumerate() {
+                    let token = c * ROWS + k;
+                    let x = &x[token * d..(token + 1) * d];
+                    let (raw_s, t) = r[token * 2 * db..(token + 1) * 2 * db].split_at(db);
+                    let s = &mut s[k * db..(k + 1) * db];
+                    y[..da].copy_from_slice(&x[..da]);
+                    for (((y, x), (raw_s, t)), s) in
+                        y[da..].iter_mut().zip(&x[da..]).zip(raw_s.iter().zip(t)).zip(s.iter_mut())
+                    {
+                        *s = scale * tanh(*raw_s);
+                        *y = *x * exp(*s) + *t;
+                    }
+                    *log_det = s.iter().sum();
+                }
+            });
+        });
+    }
+    let y: Mat = raw::tensor(y, (n, d))?;
+    let s: Mat = raw::tensor(s, (n, db))?;
+    let log_det = raw::tensor(log_det, (n,))?;
+    if tape.is_on() {
+        let (xg, rg) = (x.ghost(), r.ghost());
+        let (yg, lg, sg) = (y.ghost(), log_det.ghost(), s.ghost());
+        let (x_on, r_on) = (x_tape.is_on(), r_tape.is_on());
+        let s_saved = s.clone();
+        tape.add_backward_op(move |grads| {
+            let gy = std::mem::take(&mut **grads.get_or_alloc_mut(&yg)?);
+            let gl = std::mem::take(&mut **grads.get_or_alloc_mut(&lg)?);
+            let gs = std::mem::take(&mut **grads.get_or_alloc_mut(&sg)?);
+            let (x, s) = (read(&x), read(&s_saved));
+            if r_on {
+                let gr = grads.get_or_alloc_mut(&rg)?;
+                let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+                gr.par_chunks_mut((ROWS * 2 * db).max(1)).enumerate().for_each(|(c, gr)| {
+                    simd(|| {
+                        for (k, gr) in gr.chunks_exact_mut(2 * db).enumerate() {
+                            let token = c * ROWS + k;
+                            let (g_raw, g_t) = gr.split_at_mut(db);
+                            let gy = &gy[token * d + da..(token + 1) * d];
+                            let xb = &x[token * d + da..(token + 1) * d];
+                            let s = &s[token * db..(token + 1) * db];
+                            let gs = &gs[token * db..(token + 1) * db];
+                            let gl = gl[token];
+                            for (j, (g_raw, g_t)) in g_raw.iter_mut().zip(g_t).enumerate() {
+                                *g_t += gy[j];
+                                let ds = gy[j] * xb[j] * exp(s[j]) + gl + gs[j];
+                                // ds/d raw = scale (1 - tanh^2) = scale - s^2 / scale
+                                *g_raw += ds * (scale - s[j] * s[j] * inverse);
+                            }
+                        }
+                    });
+                });
+            }
+            if x_on {
+                let gx = grads.get_or_alloc_mut(&xg)?;
+                gx.par_chunks_mut(ROWS * d.max(1)).enumerate().for_each(|(c, gx)| {
+                    simd(|| {
+                        for (k, gx) in gx.chunks_exact_mut(d).enumerate() {
+                            let token = c * ROWS + k;
+                            let gy = &gy[token * d..(token + 1) * d];
+                            let s = &s[token * db..(token + 1) * db];
+                            for (gx, gy) in gx[..da].iter_mut().zip(gy) {
+                                *gx += *gy;
+                            }
+                            for ((gx, gy), s) in gx[da..].iter_mut().zip(&gy[da..]).zip(s) {
+                                *gx += *gy * exp(*s);
+                            }
+                        }
+                    });
+                });
+            }
+            Ok(())
+        });
+    }
+    Ok(AffineTail { y: y.put_tape(tape), log_det: log_det.put_tape(tape), log_scale: s.put_tape(tape) })
+}
+
+pub(super) fn permute_cols(x: &Var, order: &Index) -> Result<Var> {
+    let (n, d) = *x.shape();
+    let (x, mut tape) = x.clone().split_tape();
+    let mut y = raw::scratch(n * d);
+    for (y, x) in y.chunks_exact_mut(d.max(1)).zip(raw::slice(&x)?.chunks_exact(d.max(1))) {
+        for (y, from) in y.iter_mut().zip(order.iter()) {
+            *y = x[*from as usize];
+        }
+    }
+    let y: Mat = raw::tensor(y, (n, d))?;
+    let (xg, yg, order) = (x.ghost(), y.ghost(), order.clone());
+    tape.add_backward_op(move |grads| {
+        let g = std::mem::take(&mut **grads.get_or_alloc_mut(&yg)?);
+        let gx = grads.get_or_alloc_mut(&xg)?;
+        for (gx, g) in gx.chunks_exact_mut(d.max(1)).zip(g.chunks_exact(d.max(1))) {
+            for (g, to) in g.iter().zip(order.iter()) {
+                gx[*to as usize] += *g;
+            }
+        }
+        Ok(())
+    });
+    Ok(y.put_tape(tape))
+}
+
+pub(super) fn square_sum(x: &Var) -> Result<VarVec> {
+    let (n, d) = *x.shape();
+    let (x, mut tape) = x.clone().split_tape();
+    let sums: Vec<f32> = raw::slice(&x)?
+        .par_chunks(d.max(1))
+        .with_min_len(ROWS)
+        .map(|r| r.iter().map(|v| v * v).sum())
+        .collect();
+    let y = raw::tensor(if d == 0 { vec![0.0; n] } else { sums }, (n,))?;
+    let (xg, yg) = (x.ghost(), y.ghost());
+    tape.add_backward_op(move |grads| {
+        let g = std::mem::take(&mut **grads.get_or_alloc_mut(&yg)?);
+        let gx = grads.get_or_alloc_mut(&xg)?;
+        let rows = gx.par_chunks_mut(d.max(1)).zip(read(&x).par_chunks(d.max(1)));
+        rows.zip(g.par_iter()).with_min_len(ROWS).for_each(|((gx, x), g)| {
+            gx.iter_mut().zip(x).for_each(|(gx, x)| *gx += 2.0 * *g * *x);
+        });
+        Ok(())
+    });
+    Ok(y.put_tape(tape))
+}
+
+pub(super) fn mean_square(x: &Var) -> Result<Scalar> {
+    let (n, d) = *x.shape();
+    let count = (n * d).max(1) as f64;
+    let (x, mut tape) = x.clone().split_tape();
+    let sums: Vec<f64> = raw::slice(&x)?
+        .par_chunks(ROWS * d.max(1))
+        .map(|c| c.iter().map(|v| f64::from(*v) * f64::from(*v)).sum())
+        .collect();
+    let y = raw::tensor(vec![(sums.iter().sum::<f64>() / count) as f32], ())?;
+    let (xg, yg) = (x.ghost(), y.ghost());
+    tape.add_backward_op(move |grads| {
+        let g = grads.get_or_alloc_mut(&yg)?[0] * 2.0 / count as f32;
+        let gx = grads.get_or_alloc_mut(&xg)?;
+        gx.par_chunks_mut(ROWS * d.max(1)).zip(read(&x).par_chunks(ROWS * d.max(1))).for_each(|(gx, x)| {
+            gx.iter_mut().zip(x).for_each(|(gx, x)| *gx += g * *x);
+        });
+        Ok(())
+    });
+    Ok(y.put_tape(tape))
+}
+
+pub(super) fn within_class_std_penalty(z: &Var, class: &Index, classes: usize) -> Result<Scalar> {
+    let (_, d) = *z.shape();
+    let (z, mut tape) = z.clone().split_tape();
+    let mut counts = vec![0usize; classes];
+    class.iter().for_each(|c| counts[*c as usize] += 1);
+    let mut mean = vec![0.0f64; classes * d];
+    let mut std = vec![0.0f64; classes * d];
+    {
+        let values = raw::slice(&z)?;
+        for (row, c) in values.chunks_exact(d.max(1)).zip(class.iter()) {
+            let m = &mut mean[*c as usize * d..(*c as usize + 1) * d];
+            m.iter_mut().zip(row).for_each(|(m, v)| *m += f64::from(*v));
+        }
+        scale_rows(&mut mean, &counts, d);
+        for (row, c) in values.chunks_exact(d.max(1)).zip(class.iter()) {
+            let c = *c as usize;
+            let (s, m) = (&mut std[c * d..(c + 1) * d], &mean[c * d..(c + 1) * d]);
+            for ((s, m), v) in s.iter_mut().zip(m).zip(row) {
+                *s += (f64::from(*v) - m).powi(2);
+            }
+        }
+        scale_rows(&mut std, &counts, d);
+        std.iter_mut().for_each(|s| *s = s.sqrt());
+    }
+    let used = counts.iter().filter(|n| **n >= 2).count();
+    let total = (used * d).max(1) as f64;
+    let value: f64 = (0..classes)
+        .filter(|c| counts[*c] >= 2)
+        .flat_map(|c| &std[c * d..(c + 1) * d])
+        .map(|s| (s - 1.0).powi(2))
+        .sum::<f64>()
+        / total;
+    let y = raw::tensor(vec![value as f32], ())?;
+    let (zg, yg, class) = (z.ghost(), y.ghost(), class.clone());
+    tape.add_backward_op(move |grads| {
+        let g = f64::from(grads.get_or_alloc_mut(&yg)?[0]);
+        // d std_j / d z_nj = (z_nj - mean_j) / (n std_j): one coefficient per class and dim.
+        let coefficient: Vec<f32> = std
+            .iter()
+            .enumerate()
+            .map(|(k, s)| {
+                let n = counts[k / d.max(1)];
+                if n < 2 || *s == 0.0 { 0.0 } else { (g * 2.0 * (s - 1.0) / (total * n as f64 * s)) as f32 }
+            })
+            .collect();
+        let gz = grads.get_or_alloc_mut(&zg)?;
+        for ((gz, row), c) in gz.chunks_exact_mut(d.max(1)).zip(read(&z).chunks_exact(d.max(1))).zip(class.iter()) {
+            let range = *c as usize * d..(*c as usize + 1) * d;
+            for (((gz, v), k), m) in gz.iter_mut().zip(row).zip(&coefficient[range.clone()]).zip(&mean[range]) {
+                *gz += *k * (*v - *m as f32);
+            }
+        }
+        Ok(())
+    });
+    Ok(y.put_tape(tape))
+}
+
+fn scale_rows(sums: &mut [f64], counts: &[usize], d: usize) {
+    for (row, n) in sums.chunks_exact_mut(d.max(1)).zip(counts) {
+        row.iter_mut().for_each(|v| *v /= (*n).max(1) as f64);
+    }
+}
+
+pub(super) fn spectral_scale(w: &Var, u: &Mat, v: &Mat, cap: bool) -> Result<Var> {
+    let (o, i) = *w.shape();
+    let (w, mut tape) = w.clone().split_tape();
+    let (u, v) = (u.as_vec(), v.as_vec());
+    let values = raw::slice(&w)?;
+    let sigma = super::bilinear_form(values, &u, &v);
+    let active = !cap || sigma > 1.0;
+    let divisor = if active { sigma } else { 1.0 };
+    let y: Mat = raw::tensor(values.iter().map(|w| w / divisor).collect(), (o, i))?;
+    let (wg, yg) = (w.ghost(), y.ghost());
+    tape.add_backward_op(move |grads| {
+        let g = std::mem::take(&mut **grads.get_or_alloc_mut(&yg)?);
+        let dot: f64 = g.iter().zip(read(&w)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        let k = if active { (dot / (f64::from(sigma) * f64::from(sigma))) as f32 } else { 0.0 };
+        let gw = grads.get_or_alloc_mut(&wg)?;
+        for ((gw, g), u) in gw.chunks_exact_mut(i.max(1)).zip(g.chunks_exact(i.max(1))).zip(&u) {
+            for ((gw, g), v) in gw.iter_mut().zip(g).zip(&v) {
+                *gw += *g / divisor - k * *u * *v;
+            }
+        }
+        Ok(())
+    });
+    Ok(y.put_tape(tape))
+}
+
+/// Values of a tensor that the forward pass has already read successfully.
+fn read(t: &Mat) -> &[f32] {
+    raw::slice(t).unwrap_or_else(|e| unreachable!("{e}"))
+}

@@ -1,0 +1,235 @@
+//! Operations with hand-written gradients, where `dfdx` is slow or wrong, and their composed twins.
+//!
+//! Each operation here has a twin in [`composed`] made of plain `dfdx` operations: the twin is the reference in tests
+//! and the implementation on CUDA.
+//!
+//! | operation | computes |
+//! |---|---|
+//! | [`dense`] | `film(act(x W^T + tables))`: one layer of a conditioned subnet |
+//! | [`linear`] | `x W^T + b` |
+//! | [`split_cols`] | column blocks of a matrix |
+//! | [`affine_tail`] | an affine (or additive) coupling with its log-determinant |
+//! | [`permute_cols`] | a fixed permutation of the columns |
+//! | [`square_sum`] | `sum of x^2` per row |
+//! | [`mean_square`] | mean of `x^2` |
+//! | [`within_class_std_penalty`] | mean of `(std - 1)^2` within classes |
+//! | [`spectral_scale`] | `W / sigma` |
+
+pub mod composed;
+#[cfg(not(feature = "cuda"))]
+mod fused;
+#[cfg(not(feature = "cuda"))]
+mod fused_dense;
+#[cfg(not(feature = "cuda"))]
+mod kernels;
+#[cfg(not(feature = "cuda"))]
+mod raw;
+
+use crate::{Mat, Result, Scalar, TensorError, Var, VarVec};
+use dfdx::prelude::HasShape;
+use std::sync::Arc;
+
+/// Row numbers of a table, one per token.
+pub type Index = Arc<[u32]>;
+
+/// A table whose rows are added to (or modulate) the tokens that point to them. This is how everything that depends
+/// only on the class or only on the position is computed once per class or position instead of once per token.
+#[derive(Clone, Debug)]
+pub struct RowTable {
+    /// `[rows, width]`.
+    pub table: Var,
+    /// The row of each token; `None`: the table has one row, used by every token (a bias).
+    pub index: Option<Index>,
+}
+
+/// What follows the affine part of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+/// Feature-wise linear modulation: `(1 + gamma) * h + beta` with `[gamma, beta]` a row of the table (Perez et al. 2018).
+#[derive(Clone, Debug)]
+pub struct Film {
+    /// `[classes, 2 * width]`, gamma first, and the class of each token.
+    pub rows: RowTable,
+    /// Modulate before the activation instead of after it.
+    pub before_activation: bool,
+}
+
+/// One layer: `h = film(act(x[:, ..columns of w] W^T + sum of tables))`.
+#[derive(Clone, Debug)]
+pub struct Dense<'a> {
+    /// Tokens, `[N, >= in]`: the first `in` columns are used.
+    pub x: &'a Var,
+    /// Weight, `[out, in]`.
+    pub w: &'a Var,
+    /// Added before the activation: bias, class part, position part; each `[.., out]`.
+    pub tables: &'a [RowTable],
+    /// The activation.
+    pub activation: Activation,
+    /// Modulation.
+    pub film: Option<&'a Film>,
+}
+
+impl Dense<'_> {
+    /// Checks all shapes and indices; returns `(N, in, out)`.
+    fn check(&self) -> Result<(usize, usize, usize)> {
+        let (n, d) = *self.x.shape();
+        let (out, inp) = *self.w.shape();
+        if inp > d {
+            return Err(TensorError::shape("dense", format!("at least {inp} input columns"), d.to_string()));
+        }
+        for t in self.tables {
+            check_table(t, n, out)?;
+        }
+        if let Some(f) = self.film {
+            check_table(&f.rows, n, 2 * out)?;
+        }
+        Ok((n, inp, out))
+    }
+}
+
+fn check_table(t: &RowTable, n: usize, width: usize) -> Result<()> {
+    let (rows, cols) = *t.table.shape();
+    if cols != width {
+        return Err(TensorError::shape("row table", format!("{width} columns"), cols.to_string()));
+    }
+    match &t.index {
+        None if rows == 1 => Ok(()),
+        None => Err(TensorError::shape("row table", "one row where there is no index", rows.to_string())),
+        Some(i) if i.len() != n => Err(TensorError::shape("row table", format!("{n} indices"), i.len().to_string())),
+        Some(i) => match i.iter().find(|r| **r as usize >= rows) {
+            None => Ok(()),
+            Some(r) => Err(TensorError::Index { op: "row table", index: *r as usize, len: rows }),
+        },
+    }
+}
+
+/// One conditioned layer, see [`Dense`].
+pub fn dense(layer: &Dense<'_>) -> Result<Var> {
+    let dims = layer.check()?;
+    #[cfg(not(feature = "cuda"))]
+    return fused_dense::dense(layer, dims);
+    #[cfg(feature = "cuda")]
+    return composed::dense(layer, dims);
+}
+
+/// `x W^T + b`; `w` is `[out, in]`, `bias` `[1, out]`. Gradients of constants are not computed.
+pub fn linear(x: &Var, w: &Var, bias: Option<&Var>) -> Result<Var> {
+    let tables: Vec<RowTable> = bias.map(|b| RowTable { table: b.clone(), index: None }).into_iter().collect();
+    if x.shape().1 != w.shape().1 {
+        return Err(TensorError::shape("linear", format!("{} input columns", w.shape().1), x.shape().1.to_string()));
+    }
+    dense(&Dense { x, w, tables: &tables, activation: Activation::Identity, film: None })
+}
+
+/// Column blocks of `x` with the given widths, which must add up to the columns of `x`.
+pub fn split_cols(x: &Var, widths: &[usize]) -> Result<Vec<Var>> {
+    if widths.iter().sum::<usize>() != x.shape().1 {
+        return Err(TensorError::shape("split_cols", format!("widths that add up to {}", x.shape().1), format!("{widths:?}")));
+    }
+    #[cfg(not(feature = "cuda"))]
+    return fused::split_cols(x, widths);
+    #[cfg(feature = "cuda")]
+    return composed::split_cols(x, widths);
+}
+
+/// The result of [`affine_tail`].
+#[derive(Clone, Debug)]
+pub struct AffineTail {
+    /// `[x_a, x_b * exp(s) + t]`, `[N, D]`.
+    pub y: Var,
+    /// `sum of s` per token: the log-determinant of the coupling.
+    pub log_det: VarVec,
+    /// The log-scale `s = scale * tanh(s_raw)`, `[N, D_b]`.
+    pub log_scale: Var,
+}
+
+/// The affine half of a coupling: `x = [x_a, x_b]` is `[N, D]`, `raw = [s_raw, t]` is `[N, 2 D_b]`,
+/// `s = scale * tanh(s_raw)` and `y_b = x_b * exp(s) + t`. `scale` is clamp times warm-up; at 0 the coupling is additive.
+pub fn affine_tail(x: &Var, raw: &Var, scale: f32) -> Result<AffineTail> {
+    let ((n, d), (m, r)) = (*x.shape(), *raw.shape());
+    if n != m || r % 2 != 0 || r / 2 > d {
+        return Err(TensorError::shape("affine_tail", format!("[{n}, 2 * D_b] with D_b <= {d}"), format!("[{m}, {r}]")));
+    }
+    #[cfg(not(feature = "cuda"))]
+    return fused::affine_tail(x, raw, scale);
+    #[cfg(feature = "cuda")]
+    return composed::affine_tail(x, raw, scale);
+}
+
+/// `y[:, j] = x[:, order[j]]`; `order` is a permutation of the columns.
+pub fn permute_cols(x: &Var, order: &Index) -> Result<Var> {
+    let d = x.shape().1;
+    let mut seen = vec![false; d];
+    for i in order.iter() {
+        match seen.get_mut(*i as usize) {
+            Some(s) if !*s => *s = true,
+            _ => return Err(TensorError::Index { op: "permute_cols", index: *i as usize, len: d }),
+        }
+    }
+    if order.len() != d {
+        return Err(TensorError::shape("permute_cols", format!("{d} indices"), order.len().to_string()));
+    }
+    #[cfg(not(feature = "cuda"))]
+    return fused::permute_cols(x, order);
+    #[cfg(feature = "cuda")]
+    return composed::permute_cols(x, order);
+}
+
+/// The sum of squares of each row, `[N]`.
+pub fn square_sum(x: &Var) -> Result<VarVec> {
+    #[cfg(not(feature = "cuda"))]
+    return fused::square_sum(x);
+    #[cfg(feature = "cuda")]
+    return composed::square_sum(x);
+}
+
+/// The mean of all squares.
+pub fn mean_square(x: &Var) -> Result<Scalar> {
+    #[cfg(not(feature = "cuda"))]
+    return fused::mean_square(x);
+    #[cfg(feature = "cuda")]
+    return composed::mean_square(x);
+}
+
+/// `mean over classes and dims of (std - 1)^2`, std within the class, divided by n (not n - 1). Classes with fewer than two
+/// tokens are left out; with none left the penalty is 0. Where a std is 0 its gradient is taken as 0.
+pub fn within_class_std_penalty(z: &Var, class: &Index, classes: usize) -> Result<Scalar> {
+    if class.len() != z.shape().0 {
+        return Err(TensorError::shape("within_class_std_penalty", format!("{} classes", z.shape().0), class.len().to_string()));
+    }
+    if let Some(c) = class.iter().find(|c| **c as usize >= classes) {
+        return Err(TensorError::Index { op: "within_class_std_penalty", index: *c as usize, len: classes });
+    }
+    #[cfg(not(feature = "cuda"))]
+    return fused::within_class_std_penalty(z, class, classes);
+    #[cfg(feature = "cuda")]
+    return composed::within_class_std_penalty(z, class, classes);
+}
+
+/// `w / sigma` with `sigma = u^T w v` (`u`: `[1, out]`, `v`: `[1, in]`, constants); with `cap` only where `sigma > 1`.
+pub fn spectral_scale(w: &Var, u: &Mat, v: &Mat, cap: bool) -> Result<Var> {
+    let (o, i) = *w.shape();
+    if u.shape() != &(1, o) || v.shape() != &(1, i) {
+        return Err(TensorError::shape("spectral_scale", format!("[1, {o}] and [1, {i}]"), format!("{:?} and {:?}", u.shape(), v.shape())));
+    }
+    #[cfg(not(feature = "cuda"))]
+    return fused::spectral_scale(w, u, v, cap);
+    #[cfg(feature = "cuda")]
+    return composed::spectral_scale(w, u, v, cap);
+}
+
+/// `u^T W v` in f64 with `W` row-major.
+pub(crate) fn bilinear_form(w: &[f32], u: &[f32], v: &[f32]) -> f32 {
+    let s: f64 = w
+        .chunks_exact(v.len().max(1))
+        .zip(u)
+        .map(|(row, ui)| f64::from(*ui) * row.iter().zip(v).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>())
+        .sum();
+    s as f32
+}
