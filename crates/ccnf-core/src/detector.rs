@@ -50,10 +50,19 @@ pub struct LevelMap {
 pub struct ImageScores {
     /// Maps per level under the class that was given; empty when no class was given.
     pub given: Vec<LevelMap>,
-    /// Maps per level under the class that the router chose.
+    /// Maps per level under the class that the router chose; empty when not asked for.
     pub routed: Vec<LevelMap>,
-    /// The class that the router chose.
+    /// The class that the router chose; empty when not asked for.
     pub routed_class: String,
+}
+
+/// Which maps a caller wants.
+#[derive(Debug, Clone, Copy)]
+pub struct ScoreRequest<'a> {
+    /// The class of the images, if it is known: asks for `given` maps.
+    pub given: Option<&'a str>,
+    /// Asks for `routed` maps, which cost an evaluation per known class with a likelihood router.
+    pub routed: bool,
 }
 
 /// A whole anomaly model, registered as kind `detector`.
@@ -77,13 +86,17 @@ pub trait Detector: Stateful + Send {
     fn freeze_shared(&mut self) -> Result<()>;
     /// The classes learnt so far, in order.
     fn classes(&self) -> Vec<String>;
-    /// Scores images; `given` is their class, if it is known.
-    fn score(&self, images: &[&dyn ImageFeatures], given: Option<&str>) -> Result<Vec<ImageScores>>;
+    /// Scores images.
+    fn score(&self, images: &[&dyn ImageFeatures], request: ScoreRequest<'_>) -> Result<Vec<ImageScores>>;
 
     /// What must be known to build the tensors again before loading: classes, flags.
     fn meta(&self) -> serde_json::Value;
     /// Makes the tensors that `meta` describes (their values come next).
     fn prepare(&mut self, meta: &serde_json::Value) -> Result<()>;
+    /// Called after tensors were loaded from a checkpoint.
+    fn loaded(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// The state of the running stage's optimiser.
     fn optimizer_state(&mut self) -> Result<BTreeMap<String, StoredTensor>> {
         Ok(BTreeMap::new())
@@ -112,7 +125,8 @@ pub fn snapshot(d: &dyn Detector) -> Snapshot {
 /// Loads a detector's state; fails when it belongs to another model.
 pub fn restore(d: &mut dyn Detector, snapshot: &Snapshot) -> Result<()> {
     d.prepare(&snapshot.meta)?;
-    snapshot.restore_into(d)
+    snapshot.restore_into(d)?;
+    d.loaded()
 }
 
 /// The error for scoring under a class that was never learnt.

@@ -1,7 +1,7 @@
 //! Scoring for detectors that give a log-likelihood per token and class: scorer, router and level standardisation in one place,
 //! so that every such detector is scored alike.
 
-use crate::detector::{ImageScores, LevelMap, unknown_class};
+use crate::detector::{ImageScores, LevelMap, ScoreRequest, unknown_class};
 use crate::encoder::LevelSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::scoring::{LevelNorm, Peers, RouteInput, Router, Scorer, TokenLikelihoods, checked_route};
@@ -129,16 +129,16 @@ impl LikelihoodScoring {
         self.scorer.score(&TokenLikelihoods { by_class: &by_class, dim: self.levels[level].channels, class, peers: &peers })
     }
 
-    /// Scores images under the class given and under the routed class.
+    /// Scores images under the class given and, where asked for, under the routed class.
     pub fn score(
         &self,
         images: &[&dyn ImageFeatures],
-        given: Option<&str>,
+        request: ScoreRequest<'_>,
         classes: &[String],
         ll: &LogLikelihood<'_>,
     ) -> Result<Vec<ImageScores>> {
         let known = self.known_at.len();
-        let given = match given {
+        let given = match request.given {
             None => None,
             Some(g) => Some(classes.iter().take(known).position(|c| c == g).ok_or_else(|| unknown_class(g, classes))?),
         };
@@ -147,7 +147,7 @@ impl LikelihoodScoring {
         }
         let mut out = Vec::with_capacity(images.len());
         for batch in images.chunks(BATCH) {
-            out.extend(self.score_batch(batch, given, &classes[..known], ll)?);
+            out.extend(self.score_batch(batch, given, request.routed, &classes[..known], ll)?);
         }
         Ok(out)
     }
@@ -156,10 +156,11 @@ impl LikelihoodScoring {
         &self,
         images: &[&dyn ImageFeatures],
         given: Option<usize>,
+        routed: bool,
         classes: &[String],
         ll: &LogLikelihood<'_>,
     ) -> Result<Vec<ImageScores>> {
-        let all = self.router.needs_likelihoods() || self.scorer.peers() != Peers::None || given.is_none();
+        let all = (routed && self.router.needs_likelihoods()) || self.scorer.peers() != Peers::None;
         // [level][class]: likelihoods of the batch, empty where not needed.
         let mut table: Vec<Vec<Vec<f32>>> = vec![vec![Vec::new(); classes.len()]; self.levels.len()];
         for (level, row) in table.iter_mut().enumerate() {
@@ -185,9 +186,13 @@ impl LikelihoodScoring {
                 (per_level.sum::<f64>() / self.levels.len() as f64) as f32
             };
             let log_likelihood: Vec<f32> = if all { (0..classes.len()).map(mean).collect() } else { vec![] };
+            let given_maps = given.map(|g| self.maps(&table, i, g)).transpose()?.unwrap_or_default();
+            if !routed {
+                out.push(ImageScores { given: given_maps, ..ImageScores::default() });
+                continue;
+            }
             let input = RouteInput { classes, log_likelihood: &log_likelihood, given, features: *image };
             let routed = checked_route(self.router.route(&input)?, classes)?;
-            let given_maps = given.map(|g| self.maps(&table, i, g)).transpose()?.unwrap_or_default();
             let routed_maps = if Some(routed) == given {
                 given_maps.clone()
             } else {

@@ -153,6 +153,12 @@ fn split_permute_and_sums_equal_their_twins() {
     let x = normal("x", 5, 6);
     let split = |p: Vec<Var>| Ok(weigh(&p[0], "0") + weigh(&p[1], "1") + weigh(&p[2].clone().square(), "2"));
     check(&[&x], |v| split(ops::split_cols(&v[0], &[1, 3, 2])?), |v| split(composed::split_cols(&v[0], &[1, 3, 2])?));
+    let (r, q) = (normal("r", 1, 3), normal("q", 1, 3));
+    check(
+        &[&r, &q],
+        |v| Ok(weigh(&ops::stack_rows(&[v[0].clone(), v[1].clone(), v[0].clone()])?, "o")),
+        |v| Ok(weigh(&composed::stack_rows(&[v[0].clone(), v[1].clone(), v[0].clone()])?, "o")),
+    );
     let order: Index = vec![3, 0, 5, 1, 2, 4].into();
     check(
         &[&x],

@@ -63,7 +63,7 @@ pub mod prelude {
         DatasetIndex, DatasetSpec, Detector, DetectorSpec, EncodedImage, Encoder, EncoderInput, EncoderSpec, Error,
         ErrorKind, FlowOutput, FusionConfig, ImageFeatures, ImageScores, ImageSource, LevelMap, LevelNorm, LevelSpec,
         LikelihoodScoring, LogLikelihood, Mask, MaskSource, Negative, OpenedImage, Peers, Regularizer, RegularizerSpec,
-        Result, ResultExt, RgbImage, RouteInput, Router, RouterSpec, RowInit, Scorer, ScorerSpec, Section, Snapshot,
+        Result, ResultExt, RgbImage, RouteInput, Router, RouterSpec, RowInit, ScoreRequest, Scorer, ScorerSpec, Section, Snapshot,
         Stage, Stateful, StepReport, StoredTensor, Strategy, StrategySpec, TokenLikelihoods, TrainClass, TrainScope,
         TrainView, unknown_class,
     };

@@ -1,1 +1,15 @@
-//! ccnf-plugin-flow.
+//! The `ccnf` detector: a class-conditional normalizing flow per feature level.
+
+mod config;
+mod detector;
+mod flow;
+mod init;
+mod level;
+mod loss;
+mod sampler;
+
+pub use config::{CcnfConfig, Mixing};
+pub use detector::Ccnf;
+pub use flow::{Flow, FlowForward, FlowSpec};
+pub use init::RowInitConfig;
+pub use loss::{StepLosses, Term, step_loss};

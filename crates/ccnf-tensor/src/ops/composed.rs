@@ -57,6 +57,22 @@ pub fn split_cols(x: &Var, widths: &[usize]) -> Result<Vec<Var>> {
         .collect()
 }
 
+/// [`stack_rows`](super::stack_rows).
+pub fn stack_rows(rows: &[Var]) -> Result<Var> {
+    let k = rows.len();
+    let mut sum: Option<Var> = None;
+    for (i, row) in rows.iter().enumerate() {
+        let mut pick = vec![0.0; k];
+        pick[i] = 1.0;
+        let placed = constant(&mat(pick, k, 1)?).matmul(row.clone());
+        sum = Some(match sum {
+            None => placed,
+            Some(s) => s + placed,
+        });
+    }
+    sum.ok_or_else(|| TensorError::shape("stack_rows", "at least one row", "none"))
+}
+
 /// [`affine_tail`](super::affine_tail).
 pub fn affine_tail(x: &Var, raw: &Var, scale: f32) -> Result<AffineTail> {
     let d = x.shape().1;

@@ -32,6 +32,30 @@ pub(super) fn split_cols(x: &Var, widths: &[usize]) -> Result<Vec<Var>> {
     Ok(parts)
 }
 
+pub(super) fn stack_rows(rows: &[Var], width: usize) -> Result<Var> {
+    let mut tape = crate::SwitchTape::Off;
+    let mut values = Vec::with_capacity(rows.len() * width);
+    let mut ghosts = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (row, row_tape) = row.clone().split_tape();
+        values.extend_from_slice(raw::slice(&row)?);
+        ghosts.push((row.ghost(), row_tape.is_on()));
+        tape = tape.merge(row_tape);
+    }
+    let y: Mat = raw::tensor(values, (rows.len(), width))?;
+    let yg = y.ghost();
+    tape.add_backward_op(move |grads| {
+        let g = std::mem::take(&mut **grads.get_or_alloc_mut(&yg)?);
+        for ((ghost, on), g) in ghosts.iter().zip(g.chunks_exact(width.max(1))) {
+            if *on {
+                grads.get_or_alloc_mut(ghost)?.iter_mut().zip(g).for_each(|(a, b)| *a += *b);
+            }
+        }
+        Ok(())
+    });
+    Ok(y.put_tape(tape))
+}
+
 pub(super) fn affine_tail(x: &Var, raw_values: &Var, scale: f32) -> Result<AffineTail> {
     let (n, d) = *x.shape();
     let db = raw_values.shape().1 / 2;

@@ -8,6 +8,7 @@
 //! | [`dense`] | `film(act(x W^T + tables))`: one layer of a conditioned subnet |
 //! | [`linear`] | `x W^T + b` |
 //! | [`split_cols`] | column blocks of a matrix |
+//! | [`stack_rows`] | one matrix from single rows |
 //! | [`affine_tail`] | an affine (or additive) coupling with its log-determinant |
 //! | [`permute_cols`] | a fixed permutation of the columns |
 //! | [`square_sum`] | `sum of x^2` per row |
@@ -136,6 +137,21 @@ pub fn split_cols(x: &Var, widths: &[usize]) -> Result<Vec<Var>> {
     return fused::split_cols(x, widths);
     #[cfg(feature = "cuda")]
     return composed::split_cols(x, widths);
+}
+
+/// One matrix `[K, width]` from `K >= 1` matrices of one row each: a table from rows that are tensors of their own.
+pub fn stack_rows(rows: &[Var]) -> Result<Var> {
+    let Some(first) = rows.first() else {
+        return Err(TensorError::shape("stack_rows", "at least one row", "none"));
+    };
+    let width = first.shape().1;
+    if let Some(bad) = rows.iter().find(|r| r.shape() != &(1, width)) {
+        return Err(TensorError::shape("stack_rows", format!("rows of shape [1, {width}]"), format!("{:?}", bad.shape())));
+    }
+    #[cfg(not(feature = "cuda"))]
+    return fused::stack_rows(rows, width);
+    #[cfg(feature = "cuda")]
+    return composed::stack_rows(rows);
 }
 
 /// The result of [`affine_tail`].

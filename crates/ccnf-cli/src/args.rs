@@ -1,0 +1,201 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  ccnf run                                     the quickstart: generated images, three tasks, no download
+  ccnf run configs/models/mahalanobis.toml --set dataset.kind=mvtec --set dataset.path=data/mvtec --set protocol.preset=mvtec-3x5
+  ccnf predict runs/ID parts/ --out pictures   scores and heat maps for a folder of images
+  ccnf describe ccnf                           every key of a component, with its default
+
+Exit codes:
+  0 success    2 usage or configuration    3 images, datasets, encoders    4 files or disk
+  5 a NaN or infinity    6 checkpoint or lock    70 a bug in a component";
+
+/// Continual visual anomaly detection: compose a model in a config, learn classes task after task, score and localise defects in all of them.
+#[derive(Debug, Parser)]
+#[command(name = "ccnf", version, about, after_help = EXAMPLES, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// What to log: error, warn, info, debug, trace, or a filter such as `info,ccnf_data=debug`
+    #[arg(long, global = true, env = "CCNF_LOG", default_value = "warn", value_name = "LEVEL")]
+    pub(crate) log: String,
+    /// Log as JSON lines
+    #[arg(long, global = true)]
+    pub(crate) log_json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Carry one continual run through: train and score stage after stage
+    ///
+    /// Killed at any moment, the same command goes on where it stopped; a finished run is not run again. Without CONFIG the built-in
+    /// quickstart runs: generated images, three tasks, no download.
+    Run(RunArgs),
+    /// Score a finished run's model again, on its own or another dataset
+    Eval(EvalArgs),
+    /// Score images with a finished run's model: JSON lines, heat maps, raw maps
+    Predict(PredictArgs),
+    /// List the registered components, or the built-in protocols
+    List(ListArgs),
+    /// Show a component: what it is, its keys and their defaults
+    Describe(DescribeArgs),
+    /// Check a configuration and the data it names, without running it
+    Check(CheckArgs),
+    /// Print a JSON schema
+    Schema(SchemaArgs),
+    /// Make or look at datasets
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Print a completion script for a shell, for example: ccnf completions bash > ~/.local/share/bash-completion/completions/ccnf
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// A configuration from files and overrides.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration files; later ones override earlier ones. None: the built-in quickstart
+    #[arg(value_name = "CONFIG")]
+    pub(crate) config: Vec<PathBuf>,
+    /// Set one key, such as train.first.steps=500; may be repeated. Keys can also be set by environment variables:
+    /// CCNF_CONFIG__TRAIN__FIRST__STEPS=500
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The run's folder; default: runs/ID, where ID is a hash of what determines the results
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// The run's folder
+    pub(crate) run: PathBuf,
+    /// Score the model after this stage, counted from 1; default: the last
+    #[arg(long)]
+    pub(crate) stage: Option<usize>,
+    /// Override a key of the run's configuration, such as dataset.path
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Write the evaluation with all per-image scores to this JSON file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PredictArgs {
+    /// The run's folder
+    pub(crate) run: PathBuf,
+    /// Image files, folders (searched deeply) or quoted patterns
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+    /// The class of all images; default: the router chooses it per image
+    #[arg(long)]
+    pub(crate) class: Option<String>,
+    /// Use the model after this stage, counted from 1; default: the last
+    #[arg(long)]
+    pub(crate) stage: Option<usize>,
+    /// Write a heat map NAME.png per image into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write the raw anomaly map NAME.npy per image into --out as well
+    #[arg(long, requires = "out")]
+    pub(crate) npy: bool,
+    /// Override a key of the run's configuration
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only this kind of component (dataset, encoder, detector, coupling, conditioner, regularizer, scorer, router, strategy), or `protocols`
+    pub(crate) kind: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DescribeArgs {
+    /// The component's name, if need be with its kind: `likelihood` or `router/likelihood`
+    pub(crate) name: String,
+    /// As JSON, with the full schema
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Print the resolved configuration with the source of every value as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SchemaKind {
+    /// The configuration of a run, with a schema for every component
+    Config,
+    /// The layout of metrics.json
+    Metrics,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// Which schema
+    #[arg(default_value = "config")]
+    pub(crate) what: SchemaKind,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Write the generated dataset as image files in MVTec AD layout
+    Synth(SynthArgs),
+    /// Count the images, labels and masks of a configuration's dataset and look for broken files
+    Inspect(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SynthArgs {
+    /// The folder to write into; must be empty or new
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// The seed
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Side of the images in pixels
+    #[arg(long, default_value_t = 128)]
+    pub(crate) size: usize,
+    /// Training images per class
+    #[arg(long, default_value_t = 60)]
+    pub(crate) train: usize,
+    /// Normal test images per class
+    #[arg(long, default_value_t = 20)]
+    pub(crate) test_good: usize,
+    /// Test images per kind of defect and class
+    #[arg(long, default_value_t = 6)]
+    pub(crate) test_per_defect: usize,
+    /// Only these classes
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) classes: Vec<String>,
+}

@@ -1,0 +1,93 @@
+//! `ccnf data synth` and `ccnf data inspect`.
+
+use super::compose;
+use crate::args::{ConfigArgs, DataCommand, SynthArgs};
+use crate::exit::print;
+use crate::progress::Bars;
+use ccnf_core::{Error, ErrorKind, MaskSource, Result};
+use ccnf_data::synthetic::{SyntheticSpec, all_classes, write_mvtec};
+use ccnf_engine::{Assembly, Observer};
+
+pub(crate) fn data(command: &DataCommand) -> Result<()> {
+    match command {
+        DataCommand::Synth(a) => synth(a),
+        DataCommand::Inspect(a) => inspect(a),
+    }
+}
+
+fn synth(a: &SynthArgs) -> Result<()> {
+    let classes: Vec<String> =
+        if a.classes.is_empty() { all_classes().iter().map(|c| (*c).to_string()).collect() } else { a.classes.clone() };
+    let spec = SyntheticSpec {
+        seed: a.seed,
+        size: a.size,
+        classes,
+        train_per_class: a.train,
+        test_good_per_class: a.test_good,
+        test_per_defect: a.test_per_defect,
+    };
+    let bars = Bars::new();
+    let mut started = false;
+    write_mvtec(&spec, &a.out, |done, total| {
+        if !started {
+            bars.start("writing images", total as u64);
+            started = true;
+        }
+        bars.advance(done as u64, "");
+    })?;
+    bars.finish();
+    let out = a.out.display();
+    print(&format!("wrote {out}\ntrain on it: ccnf run --set dataset.kind=mvtec --set dataset.path={out}\n"))
+}
+
+fn inspect(args: &ConfigArgs) -> Result<()> {
+    let a = Assembly::new(&compose(args)?)?;
+    let mut text = String::from("| class | train | test good | test defective | with mask | sizes |\n|---|---|---|---|---|---|\n");
+    let mut broken = Vec::new();
+    let bars = Bars::new();
+    let classes = a.classes();
+    bars.start("opening images", classes.len() as u64);
+    for (n, (class, _)) in classes.iter().enumerate() {
+        let train = a.train_index.images(class);
+        let test = a.test_index.score_class(class, |i| Ok(vec![(); i.len()]))?;
+        let mut sizes = std::collections::BTreeSet::new();
+        for source in train.iter().map(|i| &i.source).chain(test.iter().map(|s| &s.image.source)) {
+            match a.dataset.open(source) {
+                Ok(o) => {
+                    sizes.insert((o.image.width, o.image.height));
+                }
+                Err(e) => broken.push(e),
+            }
+        }
+        for s in &test {
+            if let MaskSource::At(m) = &s.label.mask {
+                let check = a.dataset.open_mask(m).and_then(|mask| {
+                    let image = a.dataset.open(&s.image.source)?.image;
+                    ccnf_data::check_mask_size(&mask, &m.label(), (&s.image.source.label(), image.width, image.height))
+                });
+                broken.extend(check.err());
+            }
+        }
+        let defective = test.iter().filter(|s| s.label.anomalous).count();
+        let masks = test.iter().filter(|s| matches!(s.label.mask, MaskSource::At(_))).count();
+        let size = match (sizes.first(), sizes.last(), sizes.len()) {
+            (Some((w, h)), _, 1) => format!("{w} x {h}"),
+            (Some(a), Some(b), n) => format!("{n} sizes, {} x {} to {} x {}", a.0, a.1, b.0, b.1),
+            _ => "-".into(),
+        };
+        text += &format!("| {class} | {} | {} | {defective} | {masks} | {size} |\n", train.len(), test.len() - defective);
+        bars.advance(n as u64 + 1, class);
+    }
+    bars.finish();
+    print(&text)?;
+    match broken.len() {
+        0 => Ok(()),
+        n => {
+            for e in &broken {
+                eprintln!("{e}");
+            }
+            Err(Error::new(ErrorKind::Image, format!("{n} files cannot be used"))
+                .help("they are listed above; mend or remove them"))
+        }
+    }
+}

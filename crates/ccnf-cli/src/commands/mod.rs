@@ -1,0 +1,42 @@
+//! One file per command.
+
+mod data;
+mod eval;
+mod lists;
+mod predict;
+mod run;
+
+use crate::args::{Cli, Command, ConfigArgs};
+use ccnf_core::{Config, Result};
+use clap::CommandFactory;
+
+/// The configuration of a run without a file.
+const QUICKSTART: &str = include_str!("../../../../configs/quickstart.toml");
+
+pub(crate) fn dispatch(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Run(a) => run::run(&a),
+        Command::Eval(a) => eval::eval(&a),
+        Command::Predict(a) => predict::predict(&a),
+        Command::List(a) => lists::list(&a),
+        Command::Describe(a) => lists::describe(&a),
+        Command::Check(a) => run::check(&a),
+        Command::Schema(a) => lists::schema(&a),
+        Command::Data(a) => data::data(&a),
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ccnf", &mut out);
+            crate::exit::print(&String::from_utf8_lossy(&out))
+        }
+    }
+}
+
+fn compose(args: &ConfigArgs) -> Result<Config> {
+    ccnf_engine::compose_for_run(&args.config, &args.set, QUICKSTART)
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+}
+
+use ccnf_core::serde;

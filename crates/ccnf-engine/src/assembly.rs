@@ -1,0 +1,163 @@
+//! Builds every component of a run from its configuration.
+
+use crate::protocol::ProtocolConfig;
+use crate::run_config::{RunConfig, RunSection, Top};
+use ccnf_core::{
+    Config, ConfigFile, Dataset, DatasetSpec, Detector, DetectorSpec, Encoder, EncoderSpec, FusionConfig, Result,
+    Stage, Strategy, StrategySpec, TestIndex, TrainConfig, TrainIndex, build,
+};
+use ccnf_tensor::Streams;
+
+/// All components of a run, built.
+pub struct Assembly {
+    /// The configuration, with every value that was read and its source.
+    pub config: Config,
+    /// The images.
+    pub dataset: Box<dyn Dataset>,
+    /// The training images.
+    pub train_index: TrainIndex,
+    /// The test images; labels come out only joined to finished scores.
+    pub test_index: TestIndex,
+    /// The tasks of the protocol.
+    pub tasks: Vec<Vec<String>>,
+    /// The stages that the strategy makes of the tasks.
+    pub stages: Vec<Stage>,
+    /// The frozen network.
+    pub encoder: Box<dyn Encoder>,
+    /// The model.
+    pub detector: Box<dyn Detector>,
+    /// How the model meets the tasks.
+    pub strategy: Box<dyn Strategy>,
+    /// The `[train]` section.
+    pub train: TrainConfig,
+    /// The `[scoring]` section.
+    pub scoring: FusionConfig,
+    /// The `[run]` section.
+    pub run: RunSection,
+}
+
+/// The model part of an assembly: what scoring needs.
+pub(crate) struct Model {
+    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) detector: Box<dyn Detector>,
+    pub(crate) train: TrainConfig,
+    pub(crate) scoring: FusionConfig,
+    pub(crate) run: RunSection,
+}
+
+/// Builds encoder and detector.
+pub(crate) fn build_model(config: &Config) -> Result<Model> {
+    let root = config.root()?;
+    let top = Top::read(&root)?;
+    let defaults = RunConfig::default();
+    let train: TrainConfig = root.child("train").read()?;
+    check_train(&train, &root.child("train"))?;
+    let scoring: FusionConfig = root.child("scoring").read()?;
+    scoring.check(&root.child("scoring"))?;
+    let run: RunSection = root.child("run").read()?;
+    let encoder = build::<dyn Encoder>(&root.component("encoder", &defaults.encoder), &EncoderSpec {})?;
+    let spec = DetectorSpec {
+        levels: encoder.levels(),
+        train: train.clone(),
+        fusion: scoring.clone(),
+        streams: Streams::new(top.seed),
+    };
+    let detector = build::<dyn Detector>(&root.component("detector", &defaults.detector), &spec)?;
+    Ok(Model { encoder, detector, train, scoring, run })
+}
+
+impl Assembly {
+    /// Builds all components. Errors name the key path, its source, and what is wrong with the data.
+    pub fn new(config: &Config) -> Result<Assembly> {
+        let root = config.root()?;
+        let top = Top::read(&root)?;
+        let defaults = RunConfig::default();
+        let dataset = build::<dyn Dataset>(&root.component("dataset", &defaults.dataset), &DatasetSpec { seed: top.seed })?;
+        let mut index = dataset.index()?;
+        let protocol: ProtocolConfig = root.child("protocol").read()?;
+        let tasks = protocol.tasks(&index.classes(), &root.child("protocol"))?;
+        index.retain(|c| tasks.iter().flatten().any(|t| t == c));
+        let (train_index, test_index) = index.split()?;
+        let strategy = build::<dyn Strategy>(&root.component("strategy", &defaults.strategy), &StrategySpec {})?;
+        let stages = strategy.stages(&tasks);
+        let Model { encoder, detector, train, scoring, run } = build_model(config)?;
+        Ok(Assembly {
+            config: config.clone(),
+            dataset,
+            train_index,
+            test_index,
+            tasks,
+            stages,
+            encoder,
+            detector,
+            strategy,
+            train,
+            scoring,
+            run,
+        })
+    }
+
+    /// Hash of everything that determines the results: resolved configuration (without `[run]`), encoder, program version and the list of
+    /// images. Image contents are not read here: a changed image changes its cached features, not the id.
+    pub fn id(&self) -> String {
+        let mut h = blake3::Hasher::new();
+        h.update(b"ccnf-run-1");
+        h.update(env!("CARGO_PKG_VERSION").as_bytes());
+        for (path, r) in self.config.resolved() {
+            if path != "run" && !path.starts_with("run.") {
+                h.update(path.as_bytes());
+                h.update(r.value.to_string().as_bytes());
+            }
+        }
+        h.update(self.encoder.fingerprint().as_bytes());
+        for class in self.tasks.iter().flatten() {
+            h.update(class.as_bytes());
+            for i in self.train_index.images(class) {
+                h.update(i.source.label().as_bytes());
+            }
+            for i in self.test_index.images(class) {
+                h.update(i.source.label().as_bytes());
+            }
+        }
+        h.finalize().to_hex()[..16].to_string()
+    }
+
+    /// The classes of all stages in the order in which they are learnt, with their stage.
+    pub fn classes(&self) -> Vec<(String, usize)> {
+        let of_stage = |(s, stage): (usize, &Stage)| stage.classes.iter().map(move |c| (c.clone(), s)).collect::<Vec<_>>();
+        self.stages.iter().enumerate().flat_map(of_stage).collect()
+    }
+}
+
+fn check_train(train: &TrainConfig, section: &ccnf_core::Section) -> Result<()> {
+    for (name, phase) in [("first", &train.first), ("later", &train.later)] {
+        if phase.tokens == 0 || phase.tokens > 1 << 24 {
+            return Err(section.error(&format!("{name}.tokens"), "must be between 1 and 16777216"));
+        }
+        if !(phase.lr >= 0.0 && phase.lr.is_finite()) {
+            return Err(section.error(&format!("{name}.lr"), "must be finite and not negative"));
+        }
+    }
+    if train.checkpoint_every == 0 {
+        return Err(section.error("checkpoint_every", "must be at least 1"));
+    }
+    if train.betas.iter().any(|b| !(0.0..1.0).contains(b)) {
+        return Err(section.error("betas", "must be in [0, 1)"));
+    }
+    for (key, v) in [("eps", train.eps), ("weight_decay", train.weight_decay), ("clip", train.clip)] {
+        if !(v >= 0.0 && v.is_finite()) {
+            return Err(section.error(key, "must be finite and not negative"));
+        }
+    }
+    Ok(())
+}
+
+/// Composes the configuration of a run: the given files (or the embedded quickstart), the environment and `--set`.
+pub fn compose_for_run(files: &[std::path::PathBuf], sets: &[String], quickstart: &'static str) -> Result<Config> {
+    let layers: Vec<ConfigFile> = if files.is_empty() {
+        vec![ConfigFile::Embedded("quickstart", quickstart)]
+    } else {
+        files.iter().cloned().map(ConfigFile::Path).collect()
+    };
+    Config::compose(&layers, sets)
+}

@@ -1,0 +1,177 @@
+//! The folder of a run.
+
+use ccnf_core::{Error, ErrorKind, Result, read_file, write_atomic};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// What is known about a folder before the run starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderState {
+    /// Nothing is there yet.
+    New,
+    /// A run that was interrupted.
+    Started,
+    /// A finished run.
+    Finished,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct RunFile {
+    format: String,
+    id: String,
+    finished: bool,
+}
+
+const FORMAT: &str = "ccnf-run/1";
+
+/// A run's folder, locked by this process for as long as the value lives.
+///
+/// ```text
+/// run.json              id and state
+/// config.json           every value of the resolved configuration with its source
+/// config.toml           the same configuration, ready to run again
+/// environment.json      program, machine, threads; seconds per stage in timing.json
+/// events.jsonl          losses and gradient norms, one line per step
+/// checkpoints/          stageN.safetensors after every stage, partial.safetensors within one
+/// scores/stageN.csv     one line per test image
+/// evaluations/          metrics per class after every stage
+/// certificate.json      the forgetting certificate
+/// metrics.json          R matrices, summary; its schema: `ccnf schema metrics`
+/// summary.md            the same for people
+/// overlays/             best and worst cases
+/// ```
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Opens or makes the folder for the run `id` and locks it.
+    pub fn open(path: &Path, id: &str) -> Result<(RunFolder, FolderState)> {
+        std::fs::create_dir_all(path).map_err(|e| Error::io("create the run folder", path, e))?;
+        let foreign = std::fs::read_dir(path).map_err(|e| Error::io("list", path, e))?.flatten().next().is_some()
+            && !path.join("run.json").exists()
+            && !path.join(".lock").exists();
+        if foreign {
+            return Err(Error::new(ErrorKind::Usage, format!("`{}` is not empty and not a run folder", path.display()))
+                .help("choose another --out"));
+        }
+        let lock_path = path.join(".lock");
+        let lock = File::create(&lock_path).map_err(|e| Error::io("lock", &lock_path, e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new(ErrorKind::Locked, format!("another process is running in `{}`", path.display()))
+                    .help("wait for it, or choose another --out"));
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path, e)),
+        }
+        let folder = RunFolder { path: path.to_owned(), _lock: lock };
+        let state = match folder.read_json::<RunFile>("run.json")? {
+            None => {
+                folder.write_run(id, false)?;
+                FolderState::New
+            }
+            Some(f) if f.id != id => {
+                return Err(Error::new(
+                    ErrorKind::Checkpoint,
+                    format!("`{}` holds another run (id {}, this one is {id})", path.display(), f.id),
+                )
+                .help("the configuration, the data or the program changed: choose another --out, or remove the folder"));
+            }
+            Some(f) if f.finished => FolderState::Finished,
+            Some(_) => FolderState::Started,
+        };
+        Ok((folder, state))
+    }
+
+    fn write_run(&self, id: &str, finished: bool) -> Result<()> {
+        self.write_json("run.json", &RunFile { format: FORMAT.into(), id: id.into(), finished })
+    }
+
+    /// Marks the run as finished.
+    pub fn finish(&self, id: &str) -> Result<()> {
+        self.write_run(id, true)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file in the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The checkpoint after a stage.
+    pub fn stage_checkpoint(&self, stage: usize) -> PathBuf {
+        self.path.join(format!("checkpoints/stage{stage}.safetensors"))
+    }
+
+    /// The checkpoint within a stage.
+    pub fn partial_checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoints/partial.safetensors")
+    }
+
+    /// Replaces a file.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        write_atomic(&self.file(name), bytes)
+    }
+
+    /// Replaces a JSON file.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::new(ErrorKind::Contract, e.to_string()))?;
+        text.push('\n');
+        self.write(name, text.as_bytes())
+    }
+
+    /// Reads a JSON file, if it is there.
+    pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        read_json(&self.file(name))
+    }
+}
+
+/// Reads a JSON file, if it is there.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = read_file(path)?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+        Error::new(ErrorKind::Checkpoint, format!("`{}` is damaged: {e}", path.display()))
+            .help("remove the file and run the same command again")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_belongs_to_one_run_and_one_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let (folder, state) = RunFolder::open(&path, "a").unwrap();
+        assert_eq!(state, FolderState::New);
+        assert_eq!(RunFolder::open(&path, "a").unwrap_err().kind(), ErrorKind::Locked);
+        drop(folder);
+        let (folder, state) = RunFolder::open(&path, "a").unwrap();
+        assert_eq!(state, FolderState::Started);
+        folder.finish("a").unwrap();
+        drop(folder);
+        assert_eq!(RunFolder::open(&path, "a").unwrap().1, FolderState::Finished);
+        assert_eq!(RunFolder::open(&path, "b").unwrap_err().kind(), ErrorKind::Checkpoint);
+    }
+
+    #[test]
+    fn a_folder_with_other_things_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("thesis.tex"), "x").unwrap();
+        assert_eq!(RunFolder::open(dir.path(), "a").unwrap_err().kind(), ErrorKind::Usage);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

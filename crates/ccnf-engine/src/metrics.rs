@@ -1,0 +1,194 @@
+//! `metrics.json`: R matrices and summary of a run.
+
+use crate::certificate::Certificate;
+use crate::score_stage::{METRICS, StageEvaluation, Use};
+use ccnf_core::schemars::{JsonSchema, schema_for};
+use ccnf_core::{Error, ErrorKind, Result};
+use ccnf_metrics::{Metric, RMatrix, continual_summary};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A number, or nothing with the reason.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Number {
+    /// The value; null when undefined.
+    pub value: Option<f64>,
+    /// Why it is undefined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Number {
+    /// An undefined number.
+    pub fn undefined(reason: &str) -> Self {
+        Number { value: None, reason: Some(reason.to_owned()) }
+    }
+}
+
+impl From<Metric> for Number {
+    fn from(m: Metric) -> Self {
+        Number { value: m.value(), reason: m.reason().map(str::to_owned) }
+    }
+}
+
+/// A class and the stage in which it was learnt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClassEntry {
+    /// The class.
+    pub name: String,
+    /// The stage, from 0.
+    pub stage: usize,
+}
+
+/// What a stage cost in state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StageCost {
+    /// Values that training could change in this stage.
+    pub trainable: usize,
+    /// Bytes of shared tensors after the stage.
+    pub shared_bytes: usize,
+    /// Bytes of the tensors of each class after the stage.
+    pub class_bytes: BTreeMap<String, usize>,
+}
+
+/// The routing of the last stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Routing {
+    /// Fraction of test images routed to their class, after every stage.
+    pub accuracy: Vec<Option<f64>>,
+    /// After the last stage: true class -> routed class -> number of images.
+    pub confusion: BTreeMap<String, BTreeMap<String, usize>>,
+}
+
+/// The layout of `metrics.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MetricsFile {
+    /// `ccnf-metrics/1`.
+    pub format: String,
+    /// The run's id.
+    pub run: String,
+    /// The classes of the columns of every matrix, in the order in which they were learnt.
+    pub classes: Vec<ClassEntry>,
+    /// Metric -> use (`given`, `routed`) -> R matrix: `[stage][class]`, null for classes not yet learnt and undefined values.
+    pub matrices: BTreeMap<String, BTreeMap<String, Vec<Vec<Option<f64>>>>>,
+    /// Flat map `metric.use.statistic` -> value; statistics: `acc_final`, `acc_avg`, `fm`, `fm_base`, `bwt`, and `base_final` /
+    /// `new_final`, the means over the classes of the first and of the later stages after the last stage. Null = undefined.
+    pub summary: BTreeMap<String, Option<f64>>,
+    /// The reason of every undefined value, by its place.
+    pub undefined: BTreeMap<String, String>,
+    /// Routing accuracy and confusion.
+    pub routing: Routing,
+    /// State per stage.
+    pub cost: Vec<StageCost>,
+    /// Decision thresholds by class.
+    pub thresholds: BTreeMap<String, f64>,
+    /// The forgetting certificate.
+    pub certificate: Certificate,
+}
+
+/// The JSON schema of `metrics.json`.
+pub fn metrics_schema() -> serde_json::Value {
+    schema_for!(MetricsFile).to_value()
+}
+
+/// Everything the file is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) run: &'a str,
+    pub(crate) classes: &'a [(String, usize)],
+    pub(crate) evaluations: &'a [StageEvaluation],
+    pub(crate) cost: Vec<StageCost>,
+    pub(crate) thresholds: BTreeMap<String, f64>,
+    pub(crate) certificate: Certificate,
+}
+
+impl MetricsFile {
+    pub(crate) fn new(parts: Parts<'_>) -> Result<MetricsFile> {
+        let Parts { run, classes, evaluations, cost, thresholds, certificate } = parts;
+        let mut file = MetricsFile {
+            format: "ccnf-metrics/1".into(),
+            run: run.to_owned(),
+            classes: classes.iter().map(|(name, stage)| ClassEntry { name: name.clone(), stage: *stage }).collect(),
+            matrices: BTreeMap::new(),
+            summary: BTreeMap::new(),
+            undefined: BTreeMap::new(),
+            routing: routing(evaluations),
+            cost,
+            thresholds,
+            certificate,
+        };
+        for metric in METRICS {
+            for u in Use::ALL {
+                file.matrix(metric, u, classes, evaluations)?;
+            }
+        }
+        file.summary.insert("routing.accuracy".into(), file.routing.accuracy.last().copied().flatten());
+        Ok(file)
+    }
+
+    fn matrix(&mut self, metric: &str, u: Use, classes: &[(String, usize)], evaluations: &[StageEvaluation]) -> Result<()> {
+        let failed = |e: ccnf_metrics::MetricsError| Error::new(ErrorKind::Contract, e.to_string());
+        let key = format!("{metric}.{u}");
+        let mut r = RMatrix::new(evaluations.len(), classes.iter().map(|(_, s)| *s).collect()).map_err(failed)?;
+        let mut rows = vec![vec![None; classes.len()]; evaluations.len()];
+        for e in evaluations {
+            for c in &e.classes {
+                let Some(column) = classes.iter().position(|(n, _)| *n == c.class) else { continue };
+                let Some(n) = c.metrics.get(&key) else { continue };
+                rows[e.stage][column] = n.value;
+                let value = match (n.value, &n.reason) {
+                    (Some(v), _) => Metric::of(v),
+                    (None, reason) => {
+                        let reason = reason.clone().unwrap_or_default();
+                        self.undefined.insert(format!("{key}.stage{}.{}", e.stage, c.class), reason.clone());
+                        Metric::undefined(reason)
+                    }
+                };
+                r.set(e.stage, column, value).map_err(failed)?;
+            }
+        }
+        let s = continual_summary(&r);
+        let mut put = |name: &str, m: &Metric| {
+            let name = format!("{key}.{name}");
+            if let Some(reason) = m.reason() {
+                self.undefined.insert(name.clone(), reason.to_owned());
+            }
+            self.summary.insert(name, m.value());
+        };
+        put("acc_final", &s.acc_final);
+        put("acc_avg", &s.acc_avg);
+        put("fm", &s.fm);
+        put("fm_base", &s.fm_base);
+        put("bwt", &s.bwt);
+        let last = rows.last().cloned().unwrap_or_default();
+        let mean_of = |base: bool| -> Metric {
+            let values: Vec<f64> =
+                classes.iter().zip(&last).filter(|((_, s), _)| (*s == 0) == base).filter_map(|(_, v)| *v).collect();
+            if values.is_empty() {
+                return Metric::undefined(if base { "no defined value" } else { "no class of a later stage has a value" });
+            }
+            Metric::of(values.iter().sum::<f64>() / values.len() as f64)
+        };
+        put("base_final", &mean_of(true));
+        put("new_final", &mean_of(false));
+        self.matrices.entry(metric.to_owned()).or_default().insert(u.to_string(), rows);
+        Ok(())
+    }
+}
+
+fn routing(evaluations: &[StageEvaluation]) -> Routing {
+    let accuracy = evaluations
+        .iter()
+        .map(|e| {
+            let rows: Vec<bool> =
+                e.classes.iter().flat_map(|c| c.images.iter().map(|r| r.routed_class == c.class)).collect();
+            (!rows.is_empty()).then(|| rows.iter().filter(|r| **r).count() as f64 / rows.len() as f64)
+        })
+        .collect();
+    let mut confusion: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    for c in evaluations.last().into_iter().flat_map(|e| &e.classes) {
+        for r in &c.images {
+            *confusion.entry(c.class.clone()).or_default().entry(r.routed_class.clone()).or_default() += 1;
+        }
+    }
+    Routing { accuracy, confusion }
+}

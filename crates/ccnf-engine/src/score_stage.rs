@@ -1,0 +1,266 @@
+//! Scores the test images of every class learnt so far.
+
+use crate::fuse::{FusedMap, fuse};
+use crate::metrics::Number;
+use crate::observer::Observer;
+use ccnf_core::{
+    Dataset, Detector, Error, ErrorKind, FusionConfig, ImageFeatures, ImageScores, MaskSource, Result, ResultExt,
+    ScoreRequest, Scored, TestIndex,
+};
+use ccnf_data::cache::FeatureCache;
+use ccnf_metrics::{AUPRO_FPR_LIMIT, Connectivity, PixelMap, PixelSet, auroc, average_precision, f1_max};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// How the class of a test image is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Use {
+    /// The true class is given.
+    Given,
+    /// The router chooses the class.
+    Routed,
+}
+
+impl Use {
+    /// Both uses.
+    pub const ALL: [Use; 2] = [Use::Given, Use::Routed];
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Use::Given => "given",
+            Use::Routed => "routed",
+        })
+    }
+}
+
+/// One test image after one stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageRow {
+    /// The image.
+    pub image: String,
+    /// The kind of defect, `good` for normal images.
+    pub kind: String,
+    /// True for a defective image.
+    pub anomalous: bool,
+    /// Image score with the class given.
+    pub given: f32,
+    /// Image score under the routed class.
+    pub routed: f32,
+    /// The routed class.
+    pub routed_class: String,
+    /// BLAKE3 of the bits of the `given` level maps.
+    pub map_hash: String,
+}
+
+/// The evaluation of one class after one stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassEvaluation {
+    /// The class.
+    pub class: String,
+    /// The stage in which it was learnt.
+    pub learnt: usize,
+    /// `metric.use` -> value, such as `image_auroc.given`.
+    pub metrics: BTreeMap<String, Number>,
+    /// One row per test image.
+    pub images: Vec<ImageRow>,
+}
+
+/// The evaluation after one stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageEvaluation {
+    /// The stage.
+    pub stage: usize,
+    /// All classes learnt so far.
+    pub classes: Vec<ClassEvaluation>,
+}
+
+/// The metrics of every class and use, in the order of tables.
+pub(crate) const METRICS: [&str; 7] =
+    ["image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro"];
+
+/// What scoring needs.
+pub(crate) struct Scoring<'a> {
+    pub(crate) dataset: &'a dyn Dataset,
+    pub(crate) test: &'a TestIndex,
+    pub(crate) encoder: &'a dyn ccnf_core::Encoder,
+    pub(crate) cache: &'a FeatureCache,
+    pub(crate) detector: &'a dyn Detector,
+    pub(crate) config: &'a FusionConfig,
+}
+
+struct Answer {
+    scores: ImageScores,
+    given: FusedMap,
+    routed: FusedMap,
+}
+
+/// Hash of level maps: equal hashes mean bitwise equal maps.
+fn map_hash(scores: &ImageScores) -> String {
+    let mut h = blake3::Hasher::new();
+    for l in &scores.given {
+        h.update(&(l.height as u64).to_le_bytes());
+        h.update(&(l.width as u64).to_le_bytes());
+        let bytes: Vec<u8> = l.data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        h.update(&bytes);
+    }
+    h.finalize().to_hex()[..32].to_string()
+}
+
+impl Scoring<'_> {
+    /// Features of the test images of a class.
+    fn features(&self, class: &str) -> Result<Vec<Arc<dyn ImageFeatures>>> {
+        let sources: Vec<_> = self.test.images(class).into_iter().map(|i| &i.source).collect();
+        self.cache.get_or_encode(self.dataset, &sources, self.encoder, &mut |_| {})
+    }
+
+    /// Scores all classes, in order.
+    pub(crate) fn stage(&self, stage: usize, classes: &[(String, usize)], observer: &dyn Observer) -> Result<StageEvaluation> {
+        let classes: Vec<_> = classes.iter().filter(|(_, learnt)| *learnt <= stage).collect();
+        observer.start(&format!("stage {}: scoring", stage + 1), classes.len() as u64);
+        let mut out = Vec::with_capacity(classes.len());
+        for (i, (class, learnt)) in classes.into_iter().enumerate() {
+            out.push(self.class(class, *learnt).at(|| format!("class `{class}`"))?);
+            observer.advance(i as u64 + 1, class);
+        }
+        observer.finish();
+        Ok(StageEvaluation { stage, classes: out })
+    }
+
+    fn class(&self, class: &str, learnt: usize) -> Result<ClassEvaluation> {
+        let features = self.features(class)?;
+        let scored = self.test.score_class(class, |_| {
+            let images: Vec<&dyn ImageFeatures> = features.iter().map(|f| f.as_ref()).collect();
+            let scores = self.detector.score(&images, ScoreRequest { given: Some(class), routed: true })?;
+            scores
+                .into_par_iter()
+                .map(|scores| {
+                    let given = fuse(&scores.given, self.config)?;
+                    let routed =
+                        if scores.routed_class == class { given.clone() } else { fuse(&scores.routed, self.config)? };
+                    Ok(Answer { scores, given, routed })
+                })
+                .collect()
+        })?;
+        let masks = self.masks(&scored)?;
+        let mut metrics = BTreeMap::new();
+        for u in Use::ALL {
+            image_metrics(&scored, u, &mut metrics)?;
+            pixel_metrics(&scored, &masks, u, &mut metrics)?;
+        }
+        let images = scored
+            .iter()
+            .map(|s| ImageRow {
+                image: s.image.source.label(),
+                kind: s.label.kind.clone(),
+                anomalous: s.label.anomalous,
+                given: s.score.given.score,
+                routed: s.score.routed.score,
+                routed_class: s.score.scores.routed_class.clone(),
+                map_hash: map_hash(&s.score.scores),
+            })
+            .collect();
+        Ok(ClassEvaluation { class: class.to_owned(), learnt, metrics, images })
+    }
+
+    /// Masks at map size; `None` for a class without pixel labels.
+    fn masks(&self, scored: &[Scored<Answer>]) -> Result<Option<Vec<Vec<bool>>>> {
+        if scored.iter().any(|s| s.label.mask == MaskSource::Unknown) {
+            return Ok(None);
+        }
+        let side = self.config.map_size;
+        let masks: Vec<Vec<bool>> = scored
+            .par_iter()
+            .map(|s| match &s.label.mask {
+                MaskSource::At(source) => {
+                    let mask = self.dataset.open_mask(source)?;
+                    let image = self.dataset.open(&s.image.source)?.image;
+                    let name = s.image.source.label();
+                    ccnf_data::check_mask_size(&mask, &source.label(), (&name, image.width, image.height))?;
+                    Ok(ccnf_data::resize_mask(&mask, side, side)?.data)
+                }
+                _ => Ok(vec![false; side * side]),
+            })
+            .collect::<Result<_>>()?;
+        Ok(Some(masks))
+    }
+}
+
+fn metric_error(e: ccnf_metrics::MetricsError) -> Error {
+    Error::new(ErrorKind::Contract, e.to_string())
+}
+
+fn fused(s: &Scored<Answer>, u: Use) -> &FusedMap {
+    match u {
+        Use::Given => &s.score.given,
+        Use::Routed => &s.score.routed,
+    }
+}
+
+fn image_metrics(scored: &[Scored<Answer>], u: Use, out: &mut BTreeMap<String, Number>) -> Result<()> {
+    let scores: Vec<f32> = scored.iter().map(|s| fused(s, u).score).collect();
+    let labels: Vec<bool> = scored.iter().map(|s| s.label.anomalous).collect();
+    let mut put = |name: &str, m: ccnf_metrics::Metric| out.insert(format!("{name}.{u}"), Number::from(m));
+    put("image_auroc", auroc(&scores, &labels).map_err(metric_error)?);
+    put("image_ap", average_precision(&scores, &labels).map_err(metric_error)?);
+    put("image_f1max", f1_max(&scores, &labels).map_err(metric_error)?.f1);
+    Ok(())
+}
+
+fn pixel_metrics(
+    scored: &[Scored<Answer>],
+    masks: &Option<Vec<Vec<bool>>>,
+    u: Use,
+    out: &mut BTreeMap<String, Number>,
+) -> Result<()> {
+    let mut put = |name: &str, n: Number| out.insert(format!("{name}.{u}"), n);
+    let Some(masks) = masks else {
+        for m in METRICS.iter().filter(|m| m.starts_with("pixel")) {
+            put(m, Number::undefined("the class has no pixel labels"));
+        }
+        return Ok(());
+    };
+    let maps = scored
+        .iter()
+        .zip(masks)
+        .map(|(s, mask)| {
+            let map = &fused(s, u).map;
+            PixelMap::new(map.height, map.width, &map.data, mask).map_err(metric_error)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let set = PixelSet::from_maps(&maps, Connectivity::Eight).map_err(metric_error)?;
+    put("pixel_auroc", set.auroc().into());
+    put("pixel_ap", set.average_precision().into());
+    put("pixel_f1max", set.f1_max().f1.into());
+    put("pixel_aupro", set.aupro(AUPRO_FPR_LIMIT).map_err(metric_error)?.into());
+    Ok(())
+}
+
+/// The per-image scores of a stage as CSV.
+pub(crate) fn scores_csv(e: &StageEvaluation) -> Result<Vec<u8>> {
+    let mut w = csv::Writer::from_writer(Vec::new());
+    let failed = |e: csv::Error| Error::new(ErrorKind::Contract, e.to_string());
+    w.write_record(["stage", "class", "image", "kind", "anomalous", "score_given", "score_routed", "routed_class"])
+        .map_err(failed)?;
+    for c in &e.classes {
+        for r in &c.images {
+            w.write_record([
+                &e.stage.to_string(),
+                &c.class,
+                &r.image,
+                &r.kind,
+                &u8::from(r.anomalous).to_string(),
+                &r.given.to_string(),
+                &r.routed.to_string(),
+                &r.routed_class,
+            ])
+            .map_err(failed)?;
+        }
+    }
+    w.into_inner().map_err(|e| Error::new(ErrorKind::Contract, e.to_string()))
+}

@@ -1,0 +1,166 @@
+//! Trains one stage, from wherever it was left.
+
+use crate::assembly::Assembly;
+use crate::checkpoint::{Checkpoint, read_checkpoint, write_checkpoint};
+use crate::events::Events;
+use crate::folder::RunFolder;
+use crate::fuse::fuse;
+use crate::observer::Observer;
+use ccnf_core::{
+    Error, ErrorKind, ImageFeatures, ImageSource, Result, ResultExt, ScoreRequest, TrainClass, TrainView, restore,
+    snapshot,
+};
+use ccnf_data::cache::FeatureCache;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+
+/// Normal training images per class from which the decision threshold is taken.
+const THRESHOLD_IMAGES: usize = 100;
+
+/// What training a stage leaves beside the detector's state.
+pub(crate) struct Trained {
+    pub(crate) trainable: usize,
+    pub(crate) thresholds: BTreeMap<String, f64>,
+}
+
+/// The features of the training images of a stage.
+pub(crate) fn train_view(a: &Assembly, cache: &FeatureCache, stage: usize, observer: &dyn Observer) -> Result<TrainView> {
+    let classes = &a.stages[stage].classes;
+    let total: usize = classes.iter().map(|c| a.train_index.images(c).len()).sum();
+    observer.start(&format!("stage {}: encoding", stage + 1), total as u64);
+    let (mut done, mut out) = (0usize, Vec::new());
+    for class in classes {
+        let sources: Vec<&ImageSource> = a.train_index.images(class).iter().map(|i| &i.source).collect();
+        let images = cache
+            .get_or_encode(a.dataset.as_ref(), &sources, a.encoder.as_ref(), &mut |n| {
+                observer.advance((done + n) as u64, class);
+            })
+            .at(|| format!("class `{class}`"))?;
+        done += images.len();
+        observer.advance(done as u64, class);
+        out.push(TrainClass::new(class.clone(), images));
+    }
+    observer.finish();
+    Ok(TrainView::new(stage, a.encoder.levels(), out))
+}
+
+/// Loads the state with which `stage` starts, or in which it was interrupted; returns the steps already made in it.
+fn load(a: &mut Assembly, folder: &RunFolder, id: &str, stage: usize) -> Result<Option<Checkpoint>> {
+    let partial = folder.partial_checkpoint();
+    if partial.exists() {
+        let c = read_checkpoint(&partial).and_then(|c| owned(c, id))?;
+        if c.stage == stage {
+            restore(a.detector.as_mut(), &c.model)?;
+            return Ok(Some(c));
+        }
+    }
+    if stage > 0 {
+        let c = read_checkpoint(&folder.stage_checkpoint(stage - 1)).and_then(|c| owned(c, id))?;
+        restore(a.detector.as_mut(), &c.model)?;
+    }
+    Ok(None)
+}
+
+fn owned(c: Checkpoint, id: &str) -> Result<Checkpoint> {
+    if c.run == id {
+        return Ok(c);
+    }
+    Err(Error::new(ErrorKind::Checkpoint, format!("the checkpoint belongs to run {}, this is run {id}", c.run))
+        .help("remove the run folder, or choose another --out"))
+}
+
+/// Trains `stage` and writes its checkpoint. `in_memory` says that the detector already holds the state after the stage before.
+pub(crate) fn train_stage(
+    a: &mut Assembly,
+    folder: &RunFolder,
+    cache: &FeatureCache,
+    id: &str,
+    stage: usize,
+    in_memory: bool,
+    earlier: &BTreeMap<String, f64>,
+    observer: &dyn Observer,
+) -> Result<Trained> {
+    let view = train_view(a, cache, stage, observer)?;
+    let scope = a.stages[stage].scope;
+    let interrupted = if in_memory { None } else { load(a, folder, id, stage)? };
+    let mut first_step = 0;
+    match interrupted {
+        Some(c) => {
+            a.detector.resume_stage(&view, scope)?;
+            a.detector.restore_optimizer(&c.optimizer)?;
+            first_step = c.step.unwrap_or(0);
+            tracing::info!(stage, step = first_step, "resuming");
+        }
+        None => a.detector.begin_stage(&view, scope).at(|| format!("stage {stage}"))?,
+    }
+    let trainable = a.detector.trainable();
+    let steps = a.detector.steps(stage);
+    let mut events = Events::resume(&folder.file("events.jsonl"), stage, first_step)?;
+    if steps > 0 {
+        observer.start(&format!("stage {}: training", stage + 1), steps);
+        observer.advance(first_step, "");
+    }
+    for step in first_step..steps {
+        let report = a.detector.step(&view, step).at(|| format!("stage {stage}, step {step}"))?;
+        events.write(stage, step, &report)?;
+        let loss: f64 = report.iter().filter(|(k, _)| k.ends_with(".loss")).map(|(_, v)| v).sum();
+        observer.advance(step + 1, &format!("loss {loss:.3}"));
+        if (step + 1) % a.train.checkpoint_every == 0 && step + 1 < steps {
+            let c = Checkpoint {
+                run: id.to_owned(),
+                stage,
+                step: Some(step + 1),
+                model: snapshot(a.detector.as_ref()),
+                optimizer: a.detector.optimizer_state()?,
+                thresholds: earlier.clone(),
+            };
+            write_checkpoint(&folder.partial_checkpoint(), &c)?;
+        }
+    }
+    if steps > 0 {
+        observer.finish();
+    }
+    observer.start(&format!("stage {}: statistics", stage + 1), 1);
+    a.detector.end_stage(&view).at(|| format!("stage {stage}"))?;
+    a.strategy.end_stage(stage, a.detector.as_mut())?;
+    let mut thresholds = earlier.clone();
+    thresholds.extend(fit_thresholds(a, &view)?);
+    observer.finish();
+    let c = Checkpoint {
+        run: id.to_owned(),
+        stage,
+        step: None,
+        model: snapshot(a.detector.as_ref()),
+        optimizer: BTreeMap::new(),
+        thresholds: thresholds.clone(),
+    };
+    write_checkpoint(&folder.stage_checkpoint(stage), &c)?;
+    let _ = std::fs::remove_file(folder.partial_checkpoint());
+    Ok(Trained { trainable, thresholds })
+}
+
+/// Loads the state after `stage`, whose training is finished.
+pub(crate) fn load_stage(a: &mut Assembly, folder: &RunFolder, id: &str, stage: usize) -> Result<Checkpoint> {
+    let c = read_checkpoint(&folder.stage_checkpoint(stage)).and_then(|c| owned(c, id))?;
+    restore(a.detector.as_mut(), &c.model)?;
+    Ok(c)
+}
+
+/// The decision threshold of every class of the stage: a quantile of image scores of normal training images, with the class given.
+fn fit_thresholds(a: &Assembly, view: &TrainView) -> Result<BTreeMap<String, f64>> {
+    let scoring = &a.scoring;
+    let mut out = BTreeMap::new();
+    for class in view.classes() {
+        let stride = class.len().div_ceil(THRESHOLD_IMAGES).max(1);
+        let images: Vec<&dyn ImageFeatures> = class.images().iter().step_by(stride).map(|i| i.as_ref()).collect();
+        let scores = a.detector.score(&images, ScoreRequest { given: Some(class.name()), routed: false })?;
+        let scores: Vec<f32> =
+            scores.par_iter().map(|s| Ok(fuse(&s.given, scoring)?.score)).collect::<Result<_>>()?;
+        let q = ccnf_metrics::quantile(&scores, a.scoring.threshold_quantile)
+            .map_err(|e| Error::new(ErrorKind::Contract, e.to_string()))?;
+        if let Some(v) = q.value() {
+            out.insert(class.name().to_owned(), v);
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,233 @@
+//! The detector: one flow per level, trained and scored together.
+
+use crate::config::CcnfConfig;
+use crate::flow::{Flow, FlowSpec};
+use crate::init::{RowInitConfig, initial_row};
+use crate::level::{LevelFlow, StepContext};
+use crate::sampler::Standard;
+use ccnf::core::TrainConfig;
+use ccnf::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The class-conditional normalizing flow detector: `log p(x|y) = log N(f(x; e_y); 0, I) + ln|det df/dx|` per token, one flow per level.
+pub struct Ccnf {
+    init: RowInitConfig,
+    levels: Vec<LevelFlow>,
+    regularizers: Vec<Box<dyn Regularizer>>,
+    scoring: LikelihoodScoring,
+    train: TrainConfig,
+    streams: Streams,
+    baked: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Meta {
+    classes: Vec<String>,
+    known_at: Vec<usize>,
+    baked: bool,
+}
+
+impl Ccnf {
+    /// Assembles the detector from its parts.
+    pub fn new(config: CcnfConfig, build: &Build<'_, DetectorSpec>) -> Result<Self> {
+        if config.blocks == 0 || config.blocks > 256 {
+            return Err(build.error("blocks", "must be between 1 and 256"));
+        }
+        let steps = build.train.first.steps;
+        let warmup_steps = if steps >= 10_000 { 2000 } else { steps / 5 };
+        let mut levels = Vec::new();
+        for (number, level) in build.levels.iter().enumerate() {
+            let scope = format!("level{number}");
+            let spec = FlowSpec { scope: scope.clone(), level: level.clone(), warmup_steps, streams: build.streams };
+            levels.push(LevelFlow {
+                number,
+                standard: Standard::new(&scope, level.channels)?,
+                flow: Flow::new(&config, build, &spec)?,
+                adam: Adam::new(build.train.adam()),
+            });
+        }
+        let regularizers = build
+            .section
+            .components("regularizers", &config.regularizers)?
+            .iter()
+            .map(|s| ccnf::core::build::<dyn Regularizer>(s, &RegularizerSpec {}))
+            .collect::<Result<Vec<_>>>()?;
+        let scorer =
+            build.part::<dyn Scorer>("scorer", &config.scorer, &ScorerSpec { levels: build.levels.len() })?;
+        let router = build.part::<dyn Router>("router", &config.router, &RouterSpec {})?;
+        Ok(Ccnf {
+            init: config.init,
+            levels,
+            regularizers,
+            scoring: LikelihoodScoring::new(scorer, router, build.fusion.levels, build.levels.clone()),
+            train: build.train.clone(),
+            streams: build.streams,
+            baked: false,
+        })
+    }
+
+    /// Trainable flags and a fresh optimiser for a stage.
+    fn arm(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
+        if scope == TrainScope::All && self.baked {
+            return Err(Error::new(ErrorKind::Contract, "a frozen flow cannot be trained as a whole again"));
+        }
+        for level in &mut self.levels {
+            for p in level.flow.params_mut() {
+                let trainable = match (scope, p.owner()) {
+                    (TrainScope::All, _) => true,
+                    (TrainScope::NewClasses, Owner::Shared) => false,
+                    (TrainScope::NewClasses, Owner::Class(c)) => view.classes().iter().any(|v| v.name() == c),
+                };
+                p.set_trainable(trainable);
+            }
+            level.adam = Adam::new(self.train.adam());
+        }
+        Ok(())
+    }
+}
+
+impl Detector for Ccnf {
+    fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
+        for level in &mut self.levels {
+            if level.flow.conditioner().classes().is_empty() {
+                level.standard.fit(view, level.number)?;
+            }
+            // Rows are chosen from the classes known before the stage, so that the order within a stage does not matter.
+            let mut fresh = Vec::new();
+            for class in view.classes() {
+                if !level.flow.conditioner().classes().iter().any(|c| c == class.name()) {
+                    let row = initial_row(self.init, level, view, class, &self.streams)?;
+                    fresh.push((class.name().to_owned(), row));
+                }
+            }
+            for (class, row) in fresh {
+                level.flow.conditioner_mut().grow(&class, &row)?;
+            }
+        }
+        self.arm(view, scope)
+    }
+
+    fn steps(&self, stage: usize) -> u64 {
+        self.train.phase(stage).steps
+    }
+
+    fn step(&mut self, view: &TrainView, step: u64) -> Result<StepReport> {
+        let mut report = StepReport::new();
+        let context =
+            StepContext { view, train: &self.train, regularizers: &self.regularizers, streams: &self.streams, step };
+        for level in &mut self.levels {
+            level.step(&context, &mut report)?;
+        }
+        Ok(report)
+    }
+
+    fn end_stage(&mut self, view: &TrainView) -> Result<()> {
+        let classes = self.classes();
+        let levels = &self.levels;
+        self.scoring.end_stage(view, &classes, &|level, class, images| levels[level].image_log_prob(class, images))
+    }
+
+    fn freeze_shared(&mut self) -> Result<()> {
+        self.levels.iter_mut().try_for_each(|l| l.flow.bake())?;
+        self.baked = true;
+        Ok(())
+    }
+
+    fn classes(&self) -> Vec<String> {
+        self.levels.first().map_or_else(Vec::new, |l| l.flow.conditioner().classes())
+    }
+
+    fn score(&self, images: &[&dyn ImageFeatures], request: ScoreRequest<'_>) -> Result<Vec<ImageScores>> {
+        let ll = |level: usize, class: usize, images: &[&dyn ImageFeatures]| {
+            self.levels[level].image_log_prob(class, images)
+        };
+        self.scoring.score(images, request, &self.classes(), &ll)
+    }
+
+    fn meta(&self) -> ccnf::serde_json::Value {
+        let meta = Meta { classes: self.classes(), known_at: self.scoring.known_at().to_vec(), baked: self.baked };
+        ccnf::serde_json::to_value(meta).unwrap_or_default()
+    }
+
+    fn prepare(&mut self, meta: &ccnf::serde_json::Value) -> Result<()> {
+        let meta: Meta = ccnf::serde_json::from_value(meta.clone()).map_err(|e| {
+            Error::new(ErrorKind::Checkpoint, format!("the checkpoint does not describe a `ccnf` model: {e}"))
+        })?;
+        for level in &mut self.levels {
+            let known = level.flow.conditioner().classes();
+            for class in meta.classes.iter().filter(|c| !known.contains(c)) {
+                level.flow.conditioner_mut().grow(class, &RowInit::Random)?;
+            }
+            if meta.baked {
+                level.flow.set_baked();
+            }
+        }
+        self.baked = meta.baked;
+        self.scoring.prepare(&meta.classes, &meta.known_at)
+    }
+
+    fn loaded(&mut self) -> Result<()> {
+        self.levels.iter_mut().for_each(|l| l.standard.refresh());
+        Ok(())
+    }
+
+    fn optimizer_state(&mut self) -> Result<BTreeMap<String, StoredTensor>> {
+        let mut out = BTreeMap::new();
+        for level in &mut self.levels {
+            let steps = level.adam.steps();
+            let store = |values: Vec<f32>| StoredTensor { owner: Owner::Shared, shape: (1, values.len()), values };
+            out.insert(format!("level{}.adam.steps", level.number), store(vec![steps as f32]));
+            for m in level.adam.moments(&level.flow.params())? {
+                out.insert(format!("{}.adam.first", m.name), store(m.first));
+                out.insert(format!("{}.adam.second", m.name), store(m.second));
+            }
+        }
+        Ok(out)
+    }
+
+    fn restore_optimizer(&mut self, state: &BTreeMap<String, StoredTensor>) -> Result<()> {
+        for level in &mut self.levels {
+            let steps = state.get(&format!("level{}.adam.steps", level.number)).and_then(|t| t.values.first());
+            let steps = steps.map_or(0, |v| *v as u64);
+            let find = |name: &str, which: &str| state.get(&format!("{name}.adam.{which}")).map(|t| t.values.clone());
+            level.adam.restore(&level.flow.params(), steps, |name| {
+                Some((find(name, "first")?, find(name, "second")?))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn resume_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
+        self.arm(view, scope)
+    }
+}
+
+impl Stateful for Ccnf {
+    fn params(&self) -> Vec<&Param> {
+        let mut all = Vec::new();
+        for l in &self.levels {
+            all.extend(l.standard.params());
+            all.extend(l.flow.params());
+        }
+        all.extend(self.scoring.params());
+        all
+    }
+    fn params_mut(&mut self) -> Vec<&mut Param> {
+        let mut all = Vec::new();
+        for l in &mut self.levels {
+            all.extend(l.standard.params_mut());
+            all.extend(l.flow.params_mut());
+        }
+        all.extend(self.scoring.params_mut());
+        all
+    }
+}
+
+ccnf::register_component!(
+    Detector,
+    "ccnf",
+    CcnfConfig,
+    Ccnf::new,
+    "class-conditional normalizing flow, one per level; later classes add rows only"
+);

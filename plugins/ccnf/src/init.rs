@@ -1,0 +1,104 @@
+//! How the row of a class of a later stage starts (CCNF notes, section 11).
+
+use crate::level::LevelFlow;
+use ccnf::prelude::*;
+use ccnf::rand::Rng;
+use serde::{Deserialize, Serialize};
+
+/// How the row of a new class starts; all are free of training cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RowInitConfig {
+    /// The best of `zero`, `mean`, `nearest` and `weighted` by the likelihood of new tokens.
+    Best,
+    /// All zeros.
+    Zero,
+    /// The mean of the known rows.
+    Mean,
+    /// The row of the known class under which the new tokens are most likely.
+    Nearest,
+    /// The mean of the known rows weighted by `softmax(mean l_y / D)`.
+    Weighted,
+    /// Standard normal.
+    Random,
+}
+
+/// Tokens on which candidates are compared.
+const TOKENS: usize = 1024;
+
+/// The start row of `class`, before it is added to `level`'s flow. Without known classes the row is random.
+pub fn initial_row(
+    config: RowInitConfig,
+    level: &mut LevelFlow,
+    view: &TrainView,
+    class: &TrainClass,
+    streams: &Streams,
+) -> Result<RowInit> {
+    let known = level.flow.conditioner().classes().len();
+    if known == 0 || config == RowInitConfig::Random {
+        return Ok(RowInit::Random);
+    }
+    let width = level.flow.conditioner().row_width();
+    let rows = (0..known).map(|c| level.flow.conditioner().row(c)).collect::<Result<Vec<_>>>()?;
+    let weighted = |w: &[f32]| -> Vec<f32> {
+        (0..width).map(|j| rows.iter().zip(w).map(|(r, w)| r[j] * w).sum()).collect()
+    };
+    let mean = weighted(&vec![1.0 / known as f32; known]);
+    let zero = vec![0.0; width];
+    if config == RowInitConfig::Zero {
+        return Ok(RowInit::Values(zero));
+    }
+    if config == RowInitConfig::Mean {
+        return Ok(RowInit::Values(mean));
+    }
+    let (x, position) = tokens(level, view, class, streams)?;
+    let mut likelihoods = Vec::with_capacity(known);
+    for c in 0..known {
+        likelihoods.push(mean_likelihood(level, &x, &position, c)?);
+    }
+    let best = (0..known).fold(0, |b, c| if likelihoods[c] > likelihoods[b] { c } else { b });
+    let top = likelihoods[best];
+    let dim = level.flow.level().channels as f32;
+    let mut softmax: Vec<f32> = likelihoods.iter().map(|l| ((l - top) / dim).exp()).collect();
+    let sum: f32 = softmax.iter().sum();
+    softmax.iter_mut().for_each(|w| *w /= sum);
+    let nearest = rows[best].clone();
+    let by_weight = weighted(&softmax);
+    match config {
+        RowInitConfig::Nearest => return Ok(RowInit::Values(nearest)),
+        RowInitConfig::Weighted => return Ok(RowInit::Values(by_weight)),
+        _ => {}
+    }
+    // Compare the candidates in place of an existing row, which is put back bit for bit.
+    let place = known - 1;
+    let kept = rows[place].clone();
+    let mut winner = (f32::NEG_INFINITY, zero.clone());
+    for candidate in [zero, mean, nearest, by_weight] {
+        level.flow.conditioner_mut().set_row(place, candidate.clone())?;
+        let l = mean_likelihood(level, &x, &position, place);
+        level.flow.conditioner_mut().set_row(place, kept.clone())?;
+        let l = l?;
+        if l > winner.0 {
+            winner = (l, candidate);
+        }
+    }
+    Ok(RowInit::Values(winner.1))
+}
+
+fn tokens(level: &LevelFlow, view: &TrainView, class: &TrainClass, streams: &Streams) -> Result<(Mat, Index)> {
+    let spec = &view.levels()[level.number];
+    let mut rng = streams.stream(&format!("init.level{}.{}", level.number, class.name()), 0);
+    let (mut x, mut position) = (Vec::new(), Vec::new());
+    for _ in 0..TOKENS {
+        let cell = rng.gen_range(0..spec.tokens());
+        let image = class.image(rng.gen_range(0..class.len()), level.number);
+        level.standard.push(&image[cell * spec.channels..(cell + 1) * spec.channels], &mut x);
+        position.push(cell as u32);
+    }
+    Ok((mat(x, TOKENS, spec.channels)?, position.into()))
+}
+
+fn mean_likelihood(level: &LevelFlow, x: &Mat, position: &Index, class: usize) -> Result<f32> {
+    let l = level.log_prob(x, position, class)?;
+    Ok((l.iter().map(|v| f64::from(*v)).sum::<f64>() / l.len().max(1) as f64) as f32)
+}

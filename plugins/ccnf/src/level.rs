@@ -1,0 +1,153 @@
+//! One level: standardisation, flow, optimiser.
+
+use crate::flow::Flow;
+use crate::loss::{flow_output, log_prior, step_loss};
+use crate::sampler::{Standard, sample};
+use ccnf::core::TrainConfig;
+use ccnf::prelude::*;
+use ccnf::rand::Rng;
+
+/// The model of one level.
+pub struct LevelFlow {
+    pub(crate) number: usize,
+    pub(crate) standard: Standard,
+    pub(crate) flow: Flow,
+    pub(crate) adam: Adam,
+}
+
+/// What a step needs to know beside the data.
+pub struct StepContext<'a> {
+    pub(crate) view: &'a TrainView,
+    pub(crate) train: &'a TrainConfig,
+    pub(crate) regularizers: &'a [Box<dyn Regularizer>],
+    pub(crate) streams: &'a Streams,
+    pub(crate) step: u64,
+}
+
+impl LevelFlow {
+    /// `log p(x | class)` of standardised tokens.
+    pub fn log_prob(&self, x: &Mat, position: &Index, class: usize) -> Result<Vec<f32>> {
+        let token: Index = vec![0u32; position.len()].into();
+        let conditions = self.flow.condition(&[class], &token, position)?;
+        let f = self.flow.forward(&constant(x), &conditions)?;
+        let prior = log_prior(&f.z)?.as_vec();
+        Ok(prior.iter().zip(f.log_det.as_vec()).map(|(a, b)| a + b).collect())
+    }
+
+    /// `log p(x | class)` of all tokens of images.
+    pub fn image_log_prob(&self, class: usize, images: &[&dyn ImageFeatures]) -> Result<Vec<f32>> {
+        let spec = self.flow.level();
+        let mut out = Vec::with_capacity(images.len() * spec.tokens());
+        let position: Vec<u32> = (0..spec.tokens() as u32).collect();
+        for chunk in images.chunks(4) {
+            let mut x = Vec::with_capacity(chunk.len() * spec.len());
+            for image in chunk {
+                self.standard.push(image.level(self.number), &mut x);
+            }
+            let index: Index = position.repeat(chunk.len()).into();
+            out.extend(self.log_prob(&mat(x, index.len(), spec.channels)?, &index, class)?);
+        }
+        Ok(out)
+    }
+
+    /// One optimiser step.
+    pub fn step(&mut self, context: &StepContext<'_>, report: &mut StepReport) -> Result<()> {
+        let StepContext { view, train, regularizers, streams, step } = *context;
+        let stage = view.stage();
+        let mut rng = streams.stream(&format!("train.stage{stage}.level{}", self.number), step);
+        let batch = sample(view, self.number, train.phase(stage).tokens, &self.standard, &mut rng)?;
+        let known = self.flow.conditioner().classes();
+        let classes: Vec<usize> = view
+            .classes()
+            .iter()
+            .map(|c| {
+                known.iter().position(|k| k == c.name()).ok_or_else(|| {
+                    Error::new(ErrorKind::Contract, format!("class `{}` was not announced", c.name()))
+                })
+            })
+            .collect::<Result<_>>()?;
+        self.flow.begin_step((stage == 0).then_some(step))?;
+        let x = constant(&batch.x);
+        let negatives = self.negatives(&batch.x, &batch.class, &classes, &batch.position, known.len(), regularizers, &mut rng)?;
+        let (loss, losses, mut grads) = gradients(|| {
+            let output =
+                flow_output(&self.flow, &x, &classes, &batch.class, &batch.position, negatives.as_deref())?;
+            let losses = step_loss(output, regularizers)?;
+            Ok::<_, Error>((losses.total.clone(), losses))
+        })?;
+        if !loss.is_finite() {
+            let conditions = self.flow.condition(&classes, &batch.class, &batch.position)?;
+            return Err(self.diagnose(&x, &conditions, loss, stage, step));
+        }
+        let lr = train.lr(stage, step);
+        let mut params = self.flow.params_mut();
+        let norm = self.adam.step(&mut params, &mut grads, lr).map_err(|e| {
+            Error::from(e).at(format!("level `{}`, stage {stage}, step {step}", view.levels()[self.number].name))
+        })?;
+        let mut put = |key: &str, value: f64| report.insert(format!("level{}.{key}", self.number), value);
+        put("loss", f64::from(loss));
+        for t in &losses.terms {
+            put(t.name, f64::from(t.value));
+        }
+        put("grad_norm", norm);
+        put("lr", lr);
+        let mean = |v: &VarVec| v.as_vec().iter().map(|v| f64::from(*v)).sum::<f64>() / batch.class.len().max(1) as f64;
+        put("log_det_per_dim", mean(&losses.output.log_det) / losses.output.dim as f64);
+        put("log_prior_per_dim", mean(&losses.output.log_prior) / losses.output.dim as f64);
+        Ok(())
+    }
+
+    /// One wrong class per token (index of a known class), where a regulariser with weight asks for it and another class is known.
+    #[allow(clippy::too_many_arguments, reason = "all of a batch, used once")]
+    fn negatives(
+        &self,
+        x: &Mat,
+        class: &Index,
+        classes: &[usize],
+        position: &Index,
+        known: usize,
+        regularizers: &[Box<dyn Regularizer>],
+        rng: &mut impl Rng,
+    ) -> Result<Option<Vec<u32>>> {
+        let wanted = regularizers.iter().filter(|r| r.weight() > 0.0).filter_map(|r| r.negative()).max();
+        let (Some(kind), true) = (wanted, known > 1) else { return Ok(None) };
+        let truth = class.iter().map(|c| classes[*c as usize] as u32);
+        if kind == Negative::Uniform {
+            return Ok(Some(
+                truth
+                    .map(|t| {
+                        let other = rng.gen_range(0..known as u32 - 1);
+                        other + u32::from(other >= t)
+                    })
+                    .collect(),
+            ));
+        }
+        let likelihoods = (0..known).map(|c| self.log_prob(x, position, c)).collect::<Result<Vec<_>>>()?;
+        Ok(Some(
+            truth
+                .enumerate()
+                .map(|(n, t)| {
+                    let others = (0..known as u32).filter(|c| *c != t);
+                    others.fold(u32::from(t == 0), |best, c| {
+                        if likelihoods[c as usize][n] > likelihoods[best as usize][n] { c } else { best }
+                    })
+                })
+                .collect(),
+        ))
+    }
+
+    /// Finds where a loss stopped being finite.
+    fn diagnose(&self, x: &Var, conditions: &[BlockCondition], loss: f32, stage: usize, step: u64) -> Error {
+        let place = || format!("level `{}`, stage {stage}, step {step}", self.flow.level().name);
+        let looked = check_finite("the input", place, &x.as_vec()).map_err(Error::from).and_then(|()| {
+            self.flow.forward_with(x, conditions, |b, h| {
+                Ok(check_finite(&format!("the output of block {b}"), place, &h.as_vec())?)
+            })
+        });
+        let error = match looked {
+            Err(e) => e,
+            Ok(_) => Error::new(ErrorKind::NonFinite, format!("the loss is not finite ({loss}) in {}", place())),
+        };
+        error.help("lower the learning rate (train.first.lr, train.later.lr), clip harder (train.clip) or look at the features")
+    }
+}

@@ -1,0 +1,163 @@
+//! All Gaussians of the detector, without scoring.
+
+use crate::cells::Layout;
+use crate::config::MahalanobisConfig;
+use crate::gaussian::ClassGaussian;
+use crate::input::Standardization;
+use ccnf::prelude::*;
+
+/// Standardisation and Gaussians per class and level.
+pub(crate) struct Model {
+    levels: Vec<LevelSpec>,
+    layouts: Vec<Layout>,
+    smooth: bool,
+    shrinkage: f64,
+    inputs: Vec<Standardization>,
+    /// Whether the standardisation was fitted.
+    pub(crate) standardized: bool,
+    /// The classes, in the order in which they were first seen.
+    pub(crate) classes: Vec<String>,
+    /// `[class][level]`.
+    gaussians: Vec<Vec<ClassGaussian>>,
+}
+
+impl Model {
+    /// A model without classes.
+    pub(crate) fn new(config: &MahalanobisConfig, levels: &[LevelSpec]) -> Result<Self> {
+        if let Some(l) = levels.iter().find(|l| l.is_empty()) {
+            return Err(Error::new(ErrorKind::Contract, format!("the level `{}` has no values", l.name)));
+        }
+        Ok(Model {
+            levels: levels.to_vec(),
+            layouts: levels.iter().map(|l| Layout::new(config, l)).collect(),
+            smooth: config.smooth,
+            shrinkage: config.shrinkage,
+            inputs: levels
+                .iter()
+                .enumerate()
+                .map(|(i, l)| Standardization::new(i, l.channels))
+                .collect::<Result<_>>()?,
+            standardized: false,
+            classes: vec![],
+            gaussians: vec![],
+        })
+    }
+
+    /// Checks the features of a stage: levels, images per class, sizes, finite values.
+    pub(crate) fn check(&self, view: &TrainView) -> Result<()> {
+        if view.levels() != self.levels {
+            return Err(Error::new(
+                ErrorKind::Contract,
+                "the features have other levels than the model was built for",
+            ));
+        }
+        for class in view.classes() {
+            if class.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::Dataset,
+                    format!("the class `{}` has no training images", class.name()),
+                )
+                .help("add normal images of the class, or leave the class out of the protocol"));
+            }
+            for (i, image) in class.images().iter().enumerate() {
+                for (l, level) in self.levels.iter().enumerate() {
+                    let place = || {
+                        format!("level `{}` of training image {i} of class `{}`", level.name, class.name())
+                    };
+                    let values = values(level, l, image.as_ref()).at(place)?;
+                    check_finite("a feature", place, values)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a class with tensors of zeros, if it is new.
+    pub(crate) fn add(&mut self, class: &str) -> Result<()> {
+        if !self.classes.iter().any(|c| c == class) {
+            let gaussian = |(i, l): (usize, &Layout)| ClassGaussian::new(i, class, l);
+            self.gaussians.push(self.layouts.iter().enumerate().map(gaussian).collect::<Result<_>>()?);
+            self.classes.push(class.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Forgets all classes.
+    pub(crate) fn clear(&mut self) {
+        self.classes.clear();
+        self.gaussians.clear();
+    }
+
+    /// Fits the standardisation on all tokens of the stage, unless an earlier stage did.
+    pub(crate) fn standardize(&mut self, view: &TrainView) -> Result<()> {
+        if !self.standardized {
+            for (l, input) in self.inputs.iter_mut().enumerate() {
+                input.fit(view.classes().iter().flat_map(|c| c.images().iter().map(move |i| i.level(l))))?;
+            }
+            self.standardized = true;
+        }
+        Ok(())
+    }
+
+    /// Fits the Gaussians of the classes of the stage.
+    pub(crate) fn fit(&mut self, view: &TrainView) -> Result<()> {
+        for class in view.classes() {
+            let c = self.classes.iter().position(|c| c == class.name()).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Contract,
+                    format!("the stage of class `{}` was never begun", class.name()),
+                )
+            })?;
+            for (l, gaussian) in self.gaussians[c].iter_mut().enumerate() {
+                let images: Vec<&[f32]> = class.images().iter().map(|i| i.level(l)).collect();
+                gaussian
+                    .fit(&images, &self.layouts[l], &self.inputs[l].scaling(), self.smooth, self.shrinkage)
+                    .at(|| format!("level `{}` of class `{}`", self.levels[l].name, class.name()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `log p(x | class)` of every token of `images` at a level, image after image, without the constant of the input
+    /// standardisation.
+    pub(crate) fn log_likelihood(
+        &self,
+        level: usize,
+        class: usize,
+        images: &[&dyn ImageFeatures],
+    ) -> Result<Vec<f32>> {
+        let images: Vec<&[f32]> =
+            images.iter().map(|i| values(&self.levels[level], level, *i)).collect::<Result<_>>()?;
+        let input = self.inputs[level].scaling();
+        Ok(self.gaussians[class][level].log_likelihood(&images, &self.layouts[level], &input))
+    }
+
+    pub(crate) fn params(&self) -> impl Iterator<Item = &Param> {
+        let gaussians = self.gaussians.iter().flatten();
+        self.inputs.iter().flat_map(|i| i.params()).chain(gaussians.flat_map(|g| g.params()))
+    }
+
+    pub(crate) fn params_mut(&mut self) -> impl Iterator<Item = &mut Param> {
+        let gaussians = self.gaussians.iter_mut().flatten();
+        self.inputs.iter_mut().flat_map(|i| i.params_mut()).chain(gaussians.flat_map(|g| g.params_mut()))
+    }
+}
+
+/// The values of an image at a level, if there are as many as the level has.
+fn values<'a>(spec: &LevelSpec, level: usize, image: &'a dyn ImageFeatures) -> Result<&'a [f32]> {
+    let values = image.level(level);
+    if values.len() == spec.len() {
+        return Ok(values);
+    }
+    Err(Error::new(
+        ErrorKind::Encoder,
+        format!(
+            "an image has {} values at level `{}`, expected {} x {} x {}",
+            values.len(),
+            spec.name,
+            spec.height,
+            spec.width,
+            spec.channels
+        ),
+    ))
+}

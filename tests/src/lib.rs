@@ -1,1 +1,0 @@
-//! ccnf-tests.
