@@ -93,6 +93,11 @@ pub trait Detector: Stateful + Send {
     fn meta(&self) -> serde_json::Value;
     /// Makes the tensors that `meta` describes (their values come next).
     fn prepare(&mut self, meta: &serde_json::Value) -> Result<()>;
+    /// Whether the scores of old classes, with the class given, stay as they are when classes are added while all old tensors stay:
+    /// not with a scorer that looks at all known classes.
+    fn keeps_old_scores(&self) -> bool {
+        true
+    }
     /// Called after tensors were loaded from a checkpoint.
     fn loaded(&mut self) -> Result<()> {
         Ok(())

@@ -39,6 +39,11 @@ impl LikelihoodScoring {
         &self.known_at
     }
 
+    /// Whether scores of old classes stay as they are when classes are added, as far as scoring is concerned.
+    pub fn keeps_old_scores(&self) -> bool {
+        self.scorer.peers() != Peers::Known
+    }
+
     /// Makes the tensors for loading a checkpoint with these classes.
     pub fn prepare(&mut self, classes: &[String], known_at: &[usize]) -> Result<()> {
         self.statistics.clear();
@@ -56,13 +61,14 @@ impl LikelihoodScoring {
         if self.known_at.is_empty() {
             self.calibrate(view, classes, ll)?;
         }
+        // All classes of the stage first: the peers of each are the classes known at the end of the stage.
+        while self.statistics.len() < classes.len() {
+            let name = &classes[self.statistics.len()];
+            self.statistics.push(statistics_param(name, vec![0.0; 2 * self.levels.len()])?);
+            self.known_at.push(classes.len());
+        }
         for class in view.classes() {
             let c = index_of(class.name(), classes)?;
-            while self.statistics.len() <= c {
-                let name = &classes[self.statistics.len()];
-                self.statistics.push(statistics_param(name, vec![0.0; 2 * self.levels.len()])?);
-                self.known_at.push(classes.len());
-            }
             let images: Vec<&dyn ImageFeatures> = class.images().iter().map(|i| i.as_ref()).collect();
             let mut row = Vec::with_capacity(2 * self.levels.len());
             for level in 0..self.levels.len() {
@@ -126,7 +132,13 @@ impl LikelihoodScoring {
                 by_class[*p] = ll(level, *p, images)?;
             }
         }
-        self.scorer.score(&TokenLikelihoods { by_class: &by_class, dim: self.levels[level].channels, class, peers: &peers })
+        self.scorer.score(&TokenLikelihoods {
+            level,
+            by_class: &by_class,
+            dim: self.levels[level].channels,
+            class,
+            peers: &peers,
+        })
     }
 
     /// Scores images under the class given and, where asked for, under the routed class.
@@ -217,7 +229,8 @@ impl LikelihoodScoring {
                 let t = spec.tokens();
                 let by_class: Vec<Vec<f32>> =
                     row.iter().map(|l| l.get(image * t..(image + 1) * t).unwrap_or(&[]).to_vec()).collect();
-                let tokens = TokenLikelihoods { by_class: &by_class, dim: spec.channels, class, peers: &peers };
+                let dim = spec.channels;
+                let tokens = TokenLikelihoods { level, by_class: &by_class, dim, class, peers: &peers };
                 let mut data = self.scorer.score(&tokens)?;
                 if self.norm == LevelNorm::ZNorm {
                     let (mean, std) = (statistics[2 * level], statistics[2 * level + 1]);

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 /// Log-likelihoods of the tokens of one image at one level under several classes.
 #[derive(Debug, Clone)]
 pub struct TokenLikelihoods<'a> {
+    /// The level's number.
+    pub level: usize,
     /// `log p(x | y)` per class and token, without the constant of the input standardisation.
     pub by_class: &'a [Vec<f32>],
     /// Feature dimension of the level.

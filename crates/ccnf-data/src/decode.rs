@@ -19,6 +19,14 @@ pub fn read_image(path: &Path) -> Result<RgbImage> {
     decode_image(&read_file(path)?, &path.display().to_string())
 }
 
+/// The size (width, height) of an image file, from its header: nothing is decoded. The limits are those of [`decode_image`].
+pub fn read_image_size(path: &Path) -> Result<(usize, usize)> {
+    let name = path.display().to_string();
+    let bytes = read_file(path)?;
+    let (width, height) = open_header(&bytes, &name)?.1.dimensions();
+    Ok((width as usize, height as usize))
+}
+
 /// Reads and decodes the mask file at `path`; see [`decode_mask`].
 pub fn read_mask(path: &Path) -> Result<Mask> {
     decode_mask(&read_file(path)?, &path.display().to_string())
@@ -104,22 +112,28 @@ pub fn check_mask_size(mask: &Mask, mask_name: &str, image: (&str, usize, usize)
     .help("store the mask at the size of its image: masks are never stretched to fit"))
 }
 
-/// The checks that all files go through, then the decoder.
-fn decode(bytes: &[u8], name: &str) -> Result<DynamicImage> {
+/// The checks that all files go through, from the header alone, and the decoder that follows.
+fn open_header<'a>(bytes: &'a [u8], name: &str) -> Result<(ImageFormat, impl ImageDecoder + 'a)> {
     let format = format_of(bytes, name)?;
-    let damaged = |e: image::ImageError| {
-        Error::new(ErrorKind::Image, format!("cannot decode the image `{name}`: {e}"))
-            .help("the file is damaged or cut off: copy or export it again")
-            .with_source(e)
-    };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.no_limits();
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    let decoder = reader.into_decoder().map_err(|e| damaged(name, e))?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, name)?;
+    Ok((format, decoder))
+}
+
+fn damaged(name: &str, e: image::ImageError) -> Error {
+    Error::new(ErrorKind::Image, format!("cannot decode the image `{name}`: {e}"))
+        .help("the file is damaged or cut off: copy or export it again")
+        .with_source(e)
+}
+
+fn decode(bytes: &[u8], name: &str) -> Result<DynamicImage> {
+    let (format, mut decoder) = open_header(bytes, name)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_ALLOCATION);
-    decoder.set_limits(limits).map_err(damaged)?;
+    decoder.set_limits(limits).map_err(|e| damaged(name, e))?;
     if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
         return Err(Error::new(
             ErrorKind::Image,
@@ -127,7 +141,7 @@ fn decode(bytes: &[u8], name: &str) -> Result<DynamicImage> {
         )
         .help("the file is damaged or was not copied completely: copy or export it again"));
     }
-    DynamicImage::from_decoder(decoder).map_err(damaged)
+    DynamicImage::from_decoder(decoder).map_err(|e| damaged(name, e))
 }
 
 fn format_of(bytes: &[u8], name: &str) -> Result<ImageFormat> {

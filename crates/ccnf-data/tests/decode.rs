@@ -1,7 +1,9 @@
 //! What decoding promises about odd and broken files.
 
 use ccnf_core::{Error, ErrorKind, Mask, RgbImage};
-use ccnf_data::{MAX_SIDE, check_mask_size, decode_image, decode_mask, encode_png, read_image};
+use ccnf_data::{
+    MAX_SIDE, check_mask_size, decode_image, decode_mask, encode_png, read_image, read_image_size,
+};
 use image::codecs::bmp::BmpEncoder;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
@@ -162,6 +164,16 @@ fn too_many_pixels_are_refused_from_the_header() {
 #[test]
 fn zero_size_is_refused() {
     refused(&png_header(0, 4), "zero.png", "");
+}
+
+#[test]
+fn the_size_is_read_from_the_header_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("half.png");
+    let bytes = encode_png(&photo(64, 48)).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    assert_eq!(read_image_size(&path).unwrap(), (64, 48));
+    assert!(read_image(&path).is_err());
 }
 
 #[test]

@@ -145,6 +145,10 @@ impl Detector for Ccnf {
         self.scoring.score(images, request, &self.classes(), &ll)
     }
 
+    fn keeps_old_scores(&self) -> bool {
+        self.scoring.keeps_old_scores()
+    }
+
     fn meta(&self) -> ccnf::serde_json::Value {
         let meta = Meta { classes: self.classes(), known_at: self.scoring.known_at().to_vec(), baked: self.baked };
         ccnf::serde_json::to_value(meta).unwrap_or_default()

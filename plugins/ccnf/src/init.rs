@@ -27,7 +27,7 @@ pub enum RowInitConfig {
 const TOKENS: usize = 1024;
 
 /// The start row of `class`, before it is added to `level`'s flow. Without known classes the row is random.
-pub fn initial_row(
+pub(crate) fn initial_row(
     config: RowInitConfig,
     level: &mut LevelFlow,
     view: &TrainView,

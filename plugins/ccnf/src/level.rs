@@ -8,7 +8,7 @@ use ccnf::prelude::*;
 use ccnf::rand::Rng;
 
 /// The model of one level.
-pub struct LevelFlow {
+pub(crate) struct LevelFlow {
     pub(crate) number: usize,
     pub(crate) standard: Standard,
     pub(crate) flow: Flow,
@@ -16,7 +16,7 @@ pub struct LevelFlow {
 }
 
 /// What a step needs to know beside the data.
-pub struct StepContext<'a> {
+pub(crate) struct StepContext<'a> {
     pub(crate) view: &'a TrainView,
     pub(crate) train: &'a TrainConfig,
     pub(crate) regularizers: &'a [Box<dyn Regularizer>],
@@ -26,7 +26,7 @@ pub struct StepContext<'a> {
 
 impl LevelFlow {
     /// `log p(x | class)` of standardised tokens.
-    pub fn log_prob(&self, x: &Mat, position: &Index, class: usize) -> Result<Vec<f32>> {
+    pub(crate) fn log_prob(&self, x: &Mat, position: &Index, class: usize) -> Result<Vec<f32>> {
         let token: Index = vec![0u32; position.len()].into();
         let conditions = self.flow.condition(&[class], &token, position)?;
         let f = self.flow.forward(&constant(x), &conditions)?;
@@ -35,7 +35,7 @@ impl LevelFlow {
     }
 
     /// `log p(x | class)` of all tokens of images.
-    pub fn image_log_prob(&self, class: usize, images: &[&dyn ImageFeatures]) -> Result<Vec<f32>> {
+    pub(crate) fn image_log_prob(&self, class: usize, images: &[&dyn ImageFeatures]) -> Result<Vec<f32>> {
         let spec = self.flow.level();
         let mut out = Vec::with_capacity(images.len() * spec.tokens());
         let position: Vec<u32> = (0..spec.tokens() as u32).collect();
@@ -51,7 +51,7 @@ impl LevelFlow {
     }
 
     /// One optimiser step.
-    pub fn step(&mut self, context: &StepContext<'_>, report: &mut StepReport) -> Result<()> {
+    pub(crate) fn step(&mut self, context: &StepContext<'_>, report: &mut StepReport) -> Result<()> {
         let StepContext { view, train, regularizers, streams, step } = *context;
         let stage = view.stage();
         let mut rng = streams.stream(&format!("train.stage{stage}.level{}", self.number), step);

@@ -12,4 +12,4 @@ pub use config::{CcnfConfig, Mixing};
 pub use detector::Ccnf;
 pub use flow::{Flow, FlowForward, FlowSpec};
 pub use init::RowInitConfig;
-pub use loss::{StepLosses, Term, step_loss};
+pub use loss::{StepLosses, Term, flow_output, log_prior, step_loss};

@@ -4,17 +4,17 @@ use ccnf::prelude::*;
 use ccnf::rand::Rng;
 
 /// Tokens of one step, class after class.
-pub struct Batch {
+pub(crate) struct Batch {
     /// Standardised features, `[N, D]`.
-    pub x: Mat,
+    pub(crate) x: Mat,
     /// Each token's class, counted within the view.
-    pub class: Index,
+    pub(crate) class: Index,
     /// Each token's cell.
-    pub position: Index,
+    pub(crate) position: Index,
 }
 
 /// `tokens` tokens, equally many per class of the view (class-balanced), uniform over images and positions.
-pub fn sample(
+pub(crate) fn sample(
     view: &TrainView,
     level: usize,
     tokens: usize,
@@ -39,7 +39,7 @@ pub fn sample(
 }
 
 /// Per-channel standardisation with the first stage's mean and population std; shared, fixed after the first stage.
-pub struct Standard {
+pub(crate) struct Standard {
     mean: Param,
     std: Param,
     cached: (Vec<f32>, Vec<f32>),
@@ -47,7 +47,7 @@ pub struct Standard {
 
 impl Standard {
     /// The identity.
-    pub fn new(scope: &str, dim: usize) -> Result<Self> {
+    pub(crate) fn new(scope: &str, dim: usize) -> Result<Self> {
         Ok(Standard {
             mean: Param::buffer(format!("{scope}.standard.mean"), Owner::Shared, vec![0.0; dim], 1, dim)?,
             std: Param::buffer(format!("{scope}.standard.std"), Owner::Shared, vec![1.0; dim], 1, dim)?,
@@ -56,7 +56,7 @@ impl Standard {
     }
 
     /// Fits mean and std over all tokens of the view. A constant channel keeps std 1.
-    pub fn fit(&mut self, view: &TrainView, level: usize) -> Result<()> {
+    pub(crate) fn fit(&mut self, view: &TrainView, level: usize) -> Result<()> {
         let d = view.levels()[level].channels;
         let (mut n, mut sum, mut squares) = (0u64, vec![0.0f64; d], vec![0.0f64; d]);
         // Shifted by the first token, so that the squares do not cancel.
@@ -91,12 +91,12 @@ impl Standard {
     }
 
     /// Reads the tensors again after loading.
-    pub fn refresh(&mut self) {
+    pub(crate) fn refresh(&mut self) {
         self.cached = (self.mean.to_vec(), self.std.to_vec());
     }
 
     /// Appends the standardised tokens of `values` to `out`.
-    pub fn push(&self, values: &[f32], out: &mut Vec<f32>) {
+    pub(crate) fn push(&self, values: &[f32], out: &mut Vec<f32>) {
         let (mean, std) = &self.cached;
         for token in values.chunks_exact(mean.len().max(1)) {
             out.extend(token.iter().zip(mean).zip(std).map(|((v, m), s)| (v - m) / s));

@@ -112,6 +112,10 @@ impl Detector for Mahalanobis {
             .score(images, request, &model.classes, &|l, c, images| model.log_likelihood(l, c, images))
     }
 
+    fn keeps_old_scores(&self) -> bool {
+        self.scoring.keeps_old_scores()
+    }
+
     fn meta(&self) -> serde_json::Value {
         let meta = Meta {
             classes: self.model.classes.clone(),

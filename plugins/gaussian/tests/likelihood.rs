@@ -19,12 +19,10 @@ fn log_normal(x: &[f64], mean: &[f64], covariance: &[Vec<f64>]) -> f64 {
     let mut log_det = 0.0;
     for k in 0..d {
         log_det += m[k][k].ln();
-        for i in k + 1..d {
-            let f = m[i][k] / m[k][k];
-            for j in k..=d {
-                let v = m[k][j];
-                m[i][j] -= f * v;
-            }
+        let (pivot, below) = m[k..].split_first_mut().unwrap();
+        for row in below {
+            let f = row[k] / pivot[k];
+            row.iter_mut().zip(pivot.iter()).skip(k).for_each(|(v, p)| *v -= f * p);
         }
     }
     let mut solved = vec![0.0; d];

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct BalanceConfig {
     /// Weight in the loss.
     pub weight: f32,
-    /// The other form in the notes: `(1/D) (E|J| - E|log p(z)|)` without the outer absolute value.
+    /// The other form in the notes, with signed terms: `(1/D) |E[J] - E[log p(z)]|`.
     pub signed: bool,
 }
 
@@ -41,10 +41,10 @@ impl Regularizer for Balance {
         self.weight
     }
     fn penalty(&self, output: &FlowOutput) -> Result<Option<Scalar>> {
-        let log_det = output.log_det.clone().abs().mean::<Rank0, _>();
-        let prior = output.log_prior.clone().abs().mean::<Rank0, _>();
-        let difference = (log_det - prior) / output.dim as f32;
-        Ok(Some(if self.signed { difference } else { difference.abs() }))
+        let (log_det, prior) = (output.log_det.clone(), output.log_prior.clone());
+        let (log_det, prior) = if self.signed { (log_det, prior) } else { (log_det.abs(), prior.abs()) };
+        let difference = log_det.mean::<Rank0, _>() - prior.mean::<Rank0, _>();
+        Ok(Some(difference.abs() / output.dim as f32))
     }
 }
 

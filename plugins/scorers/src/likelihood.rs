@@ -74,14 +74,14 @@ mod tests {
     #[test]
     fn the_score_is_the_negative_log_likelihood_per_dimension() {
         let by_class = [vec![-8.0, 4.0], vec![-1.0, -2.0]];
-        let tokens = TokenLikelihoods { by_class: &by_class, dim: 4, class: 0, peers: &[] };
+        let tokens = TokenLikelihoods { level: 0, by_class: &by_class, dim: 4, class: 0, peers: &[] };
         assert_eq!(Likelihood.score(&tokens).unwrap(), [2.0, -1.0]);
         assert_eq!(Likelihood.peers(), Peers::None);
     }
 
     #[test]
     fn a_class_that_is_not_there_is_an_error() {
-        let tokens = TokenLikelihoods { by_class: &[vec![1.0]], dim: 4, class: 1, peers: &[] };
+        let tokens = TokenLikelihoods { level: 0, by_class: &[vec![1.0]], dim: 4, class: 1, peers: &[] };
         assert_eq!(Likelihood.score(&tokens).unwrap_err().kind(), ErrorKind::Contract);
     }
 }

@@ -61,13 +61,12 @@ pub enum EntropyClasses {
 /// is more anomalous than its likelihood alone says.
 ///
 /// `H` is in nats, not divided by `ln K`. With `tau = 1` and many channels `q` is one-hot for most tokens and `H` is 0;
-/// `tau = "dim"` compares log-likelihoods per dimension. The temperature of `"auto"` is fixed after the first stage. It is kept
-/// per number of channels `D`, as a level is known to a scorer by its `D` only: levels of the same width share one. Where no
-/// temperature reaches the target (one class in the first stage) it is `D`.
+/// `tau = "dim"` compares log-likelihoods per dimension. The temperature of `"auto"` is fixed per level after the first stage.
+/// Where no temperature reaches the target (one class in the first stage) it is `D`.
 #[derive(Debug)]
 pub struct LikelihoodEntropy {
     config: LikelihoodEntropyConfig,
-    /// For `"auto"`: `[levels, 2]`, a row is `(D, tau)`; zeros before the calibration.
+    /// For `"auto"`: the temperature per level, `[1, levels]`; zeros before the calibration.
     chosen: Option<Param>,
 }
 
@@ -82,8 +81,7 @@ impl LikelihoodEntropy {
                 return Err(build.error("tau", "must be \"dim\", \"auto\" or a positive finite number"));
             }
             Temperature::Named(NamedTemperature::Auto) => {
-                let (rows, cols) = (build.levels, 2);
-                Some(Param::buffer("scorer.tau", Owner::Shared, vec![0.0; rows * cols], rows, cols)?)
+                Some(Param::buffer("scorer.tau", Owner::Shared, vec![0.0; build.levels], 1, build.levels)?)
             }
             _ => None,
         };
@@ -91,21 +89,13 @@ impl LikelihoodEntropy {
     }
 
     /// The temperature in use at a level of `dim` channels.
-    pub fn temperature(&self, dim: usize) -> Result<f64> {
+    pub fn temperature(&self, level: usize, dim: usize) -> Result<f64> {
         match (self.config.tau, &self.chosen) {
             (Temperature::Nats(t), _) => Ok(t),
             (_, None) => Ok(dim as f64),
-            (_, Some(chosen)) => {
-                let rows = chosen.to_vec();
-                let row =
-                    rows.chunks_exact(2).find(|r| r[0] == dim as f32 && r[1] > 0.0).ok_or_else(|| {
-                        Error::new(
-                            ErrorKind::Contract,
-                            format!("tau = \"auto\" was not calibrated for {dim} channels"),
-                        )
-                    })?;
-                Ok(f64::from(row[1]))
-            }
+            (_, Some(chosen)) => chosen.to_vec().get(level).filter(|t| **t > 0.0).map(|t| f64::from(*t)).ok_or_else(|| {
+                Error::new(ErrorKind::Contract, format!("tau = \"auto\" was not calibrated for level {level}"))
+            }),
         }
     }
 }
@@ -130,7 +120,7 @@ impl Scorer for LikelihoodEntropy {
         if peers.len() < 2 {
             return Ok(own.iter().map(|l| (-f64::from(*l) / dim) as f32).collect());
         }
-        let tau = self.temperature(tokens.dim)?;
+        let tau = self.temperature(tokens.level, tokens.dim)?;
         let score = |(t, l): (usize, &f32)| {
             let h = entropy(peers.iter().map(|p| f64::from(p[t])), tau);
             (-f64::from(*l) / dim + lambda * h) as f32
@@ -148,21 +138,16 @@ impl Scorer for LikelihoodEntropy {
 
     fn calibrate(&mut self, levels: &[(usize, Vec<Vec<f32>>)]) -> Result<()> {
         let Some(chosen) = &mut self.chosen else { return Ok(()) };
-        let mut rows = Vec::with_capacity(2 * levels.len());
-        for (dim, _) in levels {
-            let same: Vec<&[Vec<f32>]> =
-                levels.iter().filter(|l| l.0 == *dim).map(|l| l.1.as_slice()).collect();
-            let tau = choose_temperature(&same).unwrap_or_else(|| {
-                ccnf::tracing::warn!(
-                    dim,
-                    "no temperature gives the target entropy; tau is the number of channels"
-                );
+        let mut taus = Vec::with_capacity(levels.len());
+        for (level, (dim, by_class)) in levels.iter().enumerate() {
+            let tau = choose_temperature(&[by_class]).unwrap_or_else(|| {
+                ccnf::tracing::warn!(level, "no temperature gives the target entropy; tau is the number of channels");
                 *dim as f64
             });
-            ccnf::tracing::debug!(dim, tau, "temperature of the class posterior");
-            rows.extend([*dim as f32, tau as f32]);
+            ccnf::tracing::debug!(level, tau, "temperature of the class posterior");
+            taus.push(tau as f32);
         }
-        Ok(chosen.set(rows)?)
+        Ok(chosen.set(taus)?)
     }
 }
 
@@ -189,7 +174,7 @@ mod tests {
     }
 
     fn score(s: &dyn Scorer, by_class: &[Vec<f32>], dim: usize, peers: &[usize]) -> f32 {
-        s.score(&TokenLikelihoods { by_class, dim, class: 0, peers }).unwrap()[0]
+        s.score(&TokenLikelihoods { level: 0, by_class, dim, class: 0, peers }).unwrap()[0]
     }
 
     #[test]
@@ -217,17 +202,16 @@ mod tests {
     }
 
     #[test]
-    fn auto_is_chosen_per_width_and_survives_a_snapshot() {
+    fn auto_is_chosen_per_level_and_survives_a_snapshot() {
         let table = |scale: f32| -> Vec<Vec<f32>> {
             (0..3).map(|c| (0..40).map(|t| ((t * 5 + c * 11) % 13) as f32 * scale).collect()).collect()
         };
         let mut s = scorer(json!({ "tau": "auto" }), 2).unwrap();
-        let before = s.score(&TokenLikelihoods { by_class: &table(1.0), dim: 4, class: 0, peers: &[0, 1] });
+        let before = s.score(&TokenLikelihoods { level: 0, by_class: &table(1.0), dim: 4, class: 0, peers: &[0, 1] });
         assert_eq!(before.unwrap_err().kind(), ErrorKind::Contract);
         s.calibrate(&[(4, table(1.0)), (8, table(10.0))]).unwrap();
         let stored = s.params()[0].to_vec();
-        assert_eq!((stored[0], stored[2]), (4.0, 8.0));
-        assert_abs_diff_eq!(stored[3] / stored[1], 10.0, epsilon = 1e-4);
+        assert_abs_diff_eq!(stored[1] / stored[0], 10.0, epsilon = 1e-4);
 
         let snapshot = Snapshot::of(&*s, serde_json::Value::Null);
         let mut again = scorer(json!({ "tau": "auto" }), 2).unwrap();
@@ -239,7 +223,7 @@ mod tests {
     fn one_class_at_the_first_stage_falls_back_to_the_number_of_channels() {
         let mut s = scorer(json!({ "tau": "auto" }), 1).unwrap();
         s.calibrate(&[(5, vec![vec![1.0, 2.0]])]).unwrap();
-        assert_eq!(s.params()[0].to_vec(), [5.0, 5.0]);
+        assert_eq!(s.params()[0].to_vec(), [5.0]);
     }
 
     #[test]

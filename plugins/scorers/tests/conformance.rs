@@ -99,7 +99,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
 fn scores(config: Value, by_class: &[Vec<f32>], dim: usize, peers: &[usize]) -> Outcome<Vec<Vec<f32>>> {
     let mut scorer = part::<dyn Scorer>(config, &ScorerSpec { levels: 1 })?;
     scorer.calibrate(&[(dim, by_class.to_vec())])?;
-    let under = |class| scorer.score(&TokenLikelihoods { by_class, dim, class, peers });
+    let under = |class| scorer.score(&TokenLikelihoods { level: 0, by_class, dim, class, peers });
     Ok((0..by_class.len()).map(under).collect::<Result<_>>()?)
 }
 

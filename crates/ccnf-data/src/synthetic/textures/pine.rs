@@ -62,7 +62,7 @@ impl Product for Pine {
                 Flaw::scratch(rng, at, angle, strength, light)
             }
             "split" => {
-                let angle = self.angle * -1.0 + uniform(rng, -0.1, 0.1);
+                let angle = -self.angle + uniform(rng, -0.1, 0.1);
                 let length = uniform(rng, 0.6, 0.8 + 0.5 * strength);
                 Flaw::crack(rng, at - v2(0.4 * length, 0.0), angle, strength, length)
             }

@@ -1,0 +1,8 @@
+//! The rules of the datasets, on small folders and on real images.
+
+mod common;
+mod folder;
+mod mvtec;
+mod real_images;
+mod registry;
+mod synthetic;
