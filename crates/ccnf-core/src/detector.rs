@@ -6,7 +6,7 @@ use crate::scoring::FusionConfig;
 use crate::state::{Snapshot, Stateful, StoredTensor};
 use crate::train::TrainConfig;
 use crate::view::{ImageFeatures, TrainView};
-use ccnf_tensor::Streams;
+use ccnf_tensor::{Shareable, Streams};
 use std::collections::BTreeMap;
 
 /// Which tensors a stage may change.
@@ -73,7 +73,7 @@ pub struct ScoreRequest<'a> {
 /// - every tensor is listed by [`Stateful`]; with [`TrainScope::NewClasses`] no tensor of another owner changes;
 /// - `score` uses no randomness, gives an image the same maps whatever else is in the batch of its class, and is finite or fails
 ///   with an error that names the place.
-pub trait Detector: Stateful + Send {
+pub trait Detector: Stateful + Shareable {
     /// Starts a stage: learns of new classes, sets up statistics and the optimiser.
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()>;
     /// How many steps the stage makes; 0 for a model that is fitted in closed form.

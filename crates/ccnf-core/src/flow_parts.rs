@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::state::Stateful;
 use ccnf_tensor::ops::{Film, Index, RowTable};
-use ccnf_tensor::{Mat, Scalar, Streams, Var, VarVec};
+use ccnf_tensor::{Mat, Scalar, Shareable, Streams, Var, VarVec};
 
 /// The condition of a batch of tokens for one coupling block. Everything that depends only on the class or only on the position
 /// is a table with one row per class or position, so that a block computes it once and not per token.
@@ -51,7 +51,7 @@ pub struct CouplingSpec {
 /// Contract: `x`, `y` are `[N, D]`, tokens are independent; `inverse(forward(x).y)` is `x` within 1e-4; `log_det` is the log of the
 /// absolute Jacobian determinant, in nats; gradients reach every trainable parameter, `x` and the condition's tables;
 /// without [`begin_step`](Coupling::begin_step) a forward changes nothing.
-pub trait Coupling: Stateful + Send + Sync {
+pub trait Coupling: Stateful + Shareable {
     /// Widths of the subnet's hidden layers: what a modulating conditioner must generate for.
     fn hidden(&self) -> Vec<usize>;
     /// `(x, condition) -> (y, log-det)`.
@@ -99,7 +99,7 @@ pub struct ConditionerSpec {
 ///
 /// Contract: growing leaves every other tensor bit for bit as it was; the row of class `c` is owned by `c` and each row is a tensor
 /// of its own; everything else is shared.
-pub trait Conditioner: Stateful + Send + Sync {
+pub trait Conditioner: Stateful + Shareable {
     /// Length of a class row.
     fn row_width(&self) -> usize;
     /// Columns that the class adds to a subnet's input.

@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::Stateful;
 use crate::view::{ImageFeatures, TrainView};
+use ccnf_tensor::Shareable;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ pub struct TokenLikelihoods<'a> {
 /// Per-class log-likelihoods -> anomaly score per token, registered as kind `scorer`.
 ///
 /// Contract: higher = more anomalous; per dimension, so that levels of different width are comparable; finite for finite input.
-pub trait Scorer: Stateful + Send + Sync {
+pub trait Scorer: Stateful + Shareable {
     /// Scores all tokens.
     fn score(&self, tokens: &TokenLikelihoods<'_>) -> Result<Vec<f32>>;
     /// Which other classes the score looks at.
@@ -74,7 +75,7 @@ pub struct RouteInput<'a> {
 /// Which known class is this test image, registered as kind `router`.
 ///
 /// Contract: returns an index into `classes`; ties go to the first.
-pub trait Router: Stateful + Send + Sync {
+pub trait Router: Stateful + Shareable {
     /// Chooses the class.
     fn route(&self, input: &RouteInput<'_>) -> Result<usize>;
     /// Whether [`RouteInput::log_likelihood`] is needed (it costs one evaluation per known class).

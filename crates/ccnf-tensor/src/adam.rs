@@ -152,7 +152,7 @@ impl Adam {
         steps: u64,
         mut moments: impl FnMut(&str) -> Option<(Vec<f32>, Vec<f32>)>,
     ) -> Result<()> {
-        use dfdx::prelude::{Backward, Trace};
+        use dfdx::prelude::{Backward, SumTo, Trace};
         self.steps = steps;
         for p in params.iter().filter(|p| p.is_trainable()) {
             let Some((m, v)) = moments(p.name()) else {

@@ -45,11 +45,24 @@ pub type VarVec = Tensor<(usize,), f32, Dev, SwitchTape>;
 /// A scalar that may be tracked: losses.
 pub type Scalar = Tensor<Rank0, f32, Dev, SwitchTape>;
 
-/// The device handle (one per process).
-pub fn device() -> &'static Dev {
-    static DEVICE: std::sync::OnceLock<Dev> = std::sync::OnceLock::new();
-    DEVICE.get_or_init(Dev::default)
+/// The device handle: one per thread, because a CUDA stream belongs to its thread.
+pub fn device() -> Dev {
+    thread_local! {
+        static DEVICE: Dev = Dev::default();
+    }
+    DEVICE.with(Dev::clone)
 }
+
+/// What components with tensors must be: usable from several threads on the CPU. CUDA tensors stay in their thread.
+#[cfg(not(feature = "cuda"))]
+pub trait Shareable: Send + Sync {}
+#[cfg(not(feature = "cuda"))]
+impl<T: Send + Sync + ?Sized> Shareable for T {}
+/// What components with tensors must be: usable from several threads on the CPU. CUDA tensors stay in their thread.
+#[cfg(feature = "cuda")]
+pub trait Shareable {}
+#[cfg(feature = "cuda")]
+impl<T: ?Sized> Shareable for T {}
 
 /// A matrix from row-major values.
 pub fn mat(values: Vec<f32>, rows: usize, cols: usize) -> Result<Mat> {

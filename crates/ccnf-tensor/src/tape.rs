@@ -147,7 +147,7 @@ impl Grads {
         #[cfg(feature = "cuda")]
         {
             // A device buffer cannot be edited from outside dfdx: the gradient of sum(leaf * g * factor) is g * factor.
-            use dfdx::prelude::{TensorFromVec, Trace};
+            use dfdx::prelude::{SumTo, TensorFromVec, Trace};
             let g: Vec<f32> = self.of(leaf)?.iter().map(|v| v * factor).collect();
             let g: Mat = crate::device()
                 .try_tensor_from_vec(g, *dfdx::prelude::HasShape::shape(leaf))

@@ -40,7 +40,7 @@ impl Dataset for Pixels {
 
 /// Two levels whose values follow from the pixel; counts the images.
 pub(super) struct Counting {
-    count: AtomicUsize,
+    pub(super) count: AtomicUsize,
     pub(super) fingerprint: String,
     pub(super) width: usize,
     pub(super) cacheable: bool,
