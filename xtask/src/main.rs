@@ -1,1 +1,35 @@
-fn main() {}
+//! Tasks of the developers: `cargo xtask bench [NAME…]`.
+
+mod bench;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Any failure of a task; it is only shown.
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the developers")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Measures this project against PyTorch and ONNX Runtime on this machine.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().task {
+        Task::Bench(options) => bench::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Every component of the bundle through the conformance suite, one kind per test, and the list of what the bundle has.
+
+use ccnf::core::list_all;
+use ccnf::data::synthetic::{SyntheticSpec, write_mvtec};
+use ccnf_testkit::conformance::{self, Extra};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::Path;
+
+use ccnf_bundle as _;
+
+#[test]
+fn the_bundle_registers_these_components_and_no_others() {
+    let expected: [(&str, &[&str]); 9] = [
+        ("dataset", &["folder", "mvtec", "synthetic"]),
+        ("encoder", &["efficientnet-lite0", "features", "onnx"]),
+        ("detector", &["ccnf", "mahalanobis"]),
+        ("coupling", &["additive", "affine"]),
+        ("conditioner", &["embedding", "film"]),
+        ("regularizer", &["balance", "entropy", "latent-variance", "log-det", "mutual-information", "scale"]),
+        ("scorer", &["likelihood", "likelihood-entropy"]),
+        ("router", &["given", "likelihood"]),
+        ("strategy", &["fine-tune", "freeze-expand", "joint"]),
+    ];
+    let expected: Vec<_> = expected.iter().flat_map(|(kind, names)| names.iter().map(move |name| (*kind, *name))).collect();
+    let registered: Vec<_> = list_all().iter().map(|c| (c.kind, c.name)).collect();
+    assert_eq!(registered, expected);
+}
+
+#[test]
+fn couplings_conform() {
+    conformance::couplings(&Extra::default());
+}
+
+#[test]
+fn couplings_conform_under_other_configs() {
+    let literal = json!({ "spectral_norm": "literal", "last_layer": "uniform", "output_gain": 0.3 });
+    let plain = json!({ "spectral_norm": "off", "layers": 1, "hidden": 9 });
+    for subnet in [literal, plain] {
+        let extra = Extra::default()
+            .with("coupling", "affine", json!({ "clamp": 1.9, "warmup_steps": 0, "subnet": subnet }))
+            .with("coupling", "additive", json!({ "subnet": subnet }));
+        conformance::couplings(&extra);
+    }
+}
+
+#[test]
+fn conditioners_conform() {
+    conformance::conditioners(&Extra::default());
+    conformance::conditioner("film", &Extra::default().with("conditioner", "film", json!({ "width": 5, "before_activation": true })));
+}
+
+#[test]
+fn regularizers_conform() {
+    conformance::regularizers(&Extra::default());
+    for (name, keys) in [
+        ("balance", json!({ "signed": true })),
+        ("latent-variance", json!({ "global": true })),
+        ("mutual-information", json!({ "hard": true, "margin": 2.0 })),
+        ("entropy", json!({ "tau": 0.7 })),
+    ] {
+        conformance::regularizer(name, &Extra::default().with("regularizer", name, keys));
+    }
+}
+
+#[test]
+fn scorers_conform() {
+    conformance::scorers(&Extra::default());
+    for keys in [json!({ "tau": "auto" }), json!({ "classes": "fixed-set", "tau": 3.0 }), json!({ "lambda": 0.0 })] {
+        conformance::scorer("likelihood-entropy", &Extra::default().with("scorer", "likelihood-entropy", keys));
+    }
+}
+
+#[test]
+fn routers_conform() {
+    conformance::routers(&Extra::default());
+}
+
+#[test]
+fn strategies_conform() {
+    conformance::strategies(&Extra::default());
+}
+
+#[test]
+fn the_default_ccnf_detector_conforms() {
+    conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", json!({ "blocks": 3 })));
+}
+
+#[test]
+fn ccnf_detectors_of_other_parts_conform() {
+    let film = json!({
+        "blocks": 2, "position": 8, "mixing": "permutation", "init": "weighted",
+        "coupling": { "kind": "affine", "subnet": { "spectral_norm": "literal", "last_layer": "uniform", "output_gain": 0.1 } },
+        "conditioner": { "kind": "film", "width": 6 },
+        "regularizers": [{ "kind": "mutual-information", "hard": true }, { "kind": "entropy" }],
+        "scorer": { "kind": "likelihood-entropy", "tau": "auto", "classes": "fixed-set" },
+    });
+    let additive = json!({
+        "blocks": 2, "position": 0, "init": "random",
+        "coupling": { "kind": "additive" },
+        "conditioner": { "kind": "embedding", "width": 4 },
+        "regularizers": [],
+        "scorer": { "kind": "likelihood-entropy" },
+        "router": { "kind": "given" },
+    });
+    for keys in [film, additive] {
+        conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
+    }
+}
+
+#[test]
+fn mahalanobis_detectors_conform() {
+    for mode in ["pooled", "position-mean", "region", "per-position"] {
+        conformance::detector("mahalanobis", &Extra::default().with("detector", "mahalanobis", json!({ "mode": mode })));
+    }
+}
+
+#[test]
+fn encoders_conform() {
+    let folder = tempfile::tempdir().unwrap();
+    let fine = [2, 3, 2];
+    let coarse = [1, 2, 4];
+    for (i, id) in conformance::encoder_image_ids().iter().enumerate() {
+        write_features(&folder.path().join(format!("{id}.safetensors")), &[("fine", fine), ("coarse", coarse)], i as f32);
+    }
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/encoders/weights/efficientnet_lite0_stride16.onnx");
+    let extra = Extra::default()
+        .with("encoder", "efficientnet-lite0", json!({ "size": 64 }))
+        .with("encoder", "onnx", json!({ "path": weights, "size": 64 }))
+        .with("encoder", "features", json!({ "path": folder.path(), "levels": ["fine", "coarse"] }));
+    conformance::encoders(&extra);
+}
+
+/// Writes features that count upwards.
+fn write_features(path: &Path, levels: &[(&str, [usize; 3])], first: f32) {
+    let bytes = |shape: &[usize; 3]| -> Vec<u8> {
+        (0..shape.iter().product::<usize>()).flat_map(|k| (first + k as f32 / 8.0).to_le_bytes()).collect()
+    };
+    let data: Vec<Vec<u8>> = levels.iter().map(|(_, shape)| bytes(shape)).collect();
+    let views: Vec<_> = levels.iter().zip(&data).map(|((name, shape), d)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), d).unwrap())).collect();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn datasets_conform() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, manifest) = (folder.path().join("images"), folder.path().join("manifest.csv"));
+    let spec = SyntheticSpec {
+        size: 32,
+        classes: vec!["bolt".into(), "pine".into()],
+        train_per_class: 3,
+        test_good_per_class: 2,
+        test_per_defect: 2,
+        ..SyntheticSpec::default()
+    };
+    write_mvtec(&spec, &images, |_, _| {}).unwrap();
+    std::fs::write(&manifest, manifest_of(&spec)).unwrap();
+    let extra = Extra::default()
+        .with("dataset", "mvtec", json!({ "path": images }))
+        .with("dataset", "folder", json!({ "manifest": manifest, "root": images }))
+        .with("dataset", "synthetic", json!({ "size": 32, "train": 3, "test_good": 2, "test_per_defect": 2 }));
+    conformance::datasets(&extra);
+}
+
+/// The same images as a list.
+fn manifest_of(spec: &SyntheticSpec) -> String {
+    let mut text = String::from("path,class,split,label,kind,mask\n");
+    for image in spec.images().unwrap() {
+        let (id, class, split) = (image.id(), &image.class, if image.train { "train" } else { "test" });
+        let row = match image.defect {
+            None => format!("{id}.png,{class},{split},0,,"),
+            Some(kind) => format!("{id}.png,{class},{split},1,{kind},{class}/ground_truth/{kind}/{:03}_mask.png", image.index),
+        };
+        writeln!(text, "{row}").unwrap();
+    }
+    text
+}
+
+#[test]
+#[should_panic(expected = "coupling `afine`: not registered; there are: additive, affine")]
+fn a_name_that_is_not_registered_is_said() {
+    conformance::coupling("afine", &Extra::default());
+}
+
+#[test]
+#[should_panic(expected = "the keys of detector `ccnf` are not an object")]
+fn extra_keys_are_a_table() {
+    let _ = Extra::default().with("detector", "ccnf", Value::Null);
+}
