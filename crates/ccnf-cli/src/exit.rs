@@ -41,11 +41,9 @@ pub(crate) fn report(e: &Error) -> ExitCode {
         }
     }
     let mut text = String::new();
-    let handler = miette::NarratableReportHandler::new().without_cause_chain();
-    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-        let _ = miette::GraphicalReportHandler::new().render_report(&mut text, &Shown(e));
-    } else if handler.render_report(&mut text, &Shown(e)).is_err() {
-        text = e.to_string();
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    if !terminal || miette::GraphicalReportHandler::new().render_report(&mut text, &Shown(e)).is_err() {
+        text = format!("error[{}]: {e}", e.code());
     }
     eprintln!("{}", text.trim_end());
     ExitCode::from(e.exit_code())

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use figment::error::{Kind, OneOf};
-use figment::providers::{Env, Format, Toml};
+use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use schemars::JsonSchema;
@@ -25,9 +25,13 @@ pub struct Resolved {
 }
 
 /// The layers of a configuration, merged: built-in defaults < files < environment < `--set`.
+///
+/// Tables are merged key by key. Where a layer sets another `kind` than the layers below it, their keys of that component are dropped:
+/// `--set dataset.kind=mvtec` does not leave keys of the generated dataset behind.
 #[derive(Clone)]
 pub struct Config {
-    figment: Arc<Figment>,
+    layers: Arc<Vec<Figment>>,
+    value: Value,
     resolved: Arc<Mutex<BTreeMap<String, Resolved>>>,
 }
 
@@ -43,36 +47,48 @@ pub enum ConfigFile {
 impl Config {
     /// Merges `files`, the environment and `sets` (each `key.path=value`, the value in TOML syntax or a bare string).
     pub fn compose(files: &[ConfigFile], sets: &[String]) -> Result<Config> {
-        let mut figment = Figment::new();
+        let mut config = Config { layers: Arc::default(), value: Value::from(Dict::new()), resolved: Arc::default() };
         for f in files {
-            figment = match f {
+            let figment = match f {
                 ConfigFile::Path(p) => {
                     let text = std::fs::read_to_string(p).map_err(|e| Error::io("read the config", p, e))?;
                     check_toml(&text, &p.display().to_string())?;
-                    figment.merge(Toml::file_exact(p))
+                    Figment::from(Toml::file_exact(p))
                 }
-                ConfigFile::Embedded(name, text) => figment.merge(Embedded(name, text)),
+                ConfigFile::Embedded(name, text) => Figment::from(Embedded(name, text)),
             };
+            config.push(vec![figment])?;
         }
-        figment = figment.merge(Env::prefixed(ENV_PREFIX).split("__"));
-        for s in sets {
-            figment = figment.merge(SetOption::parse(s)?);
+        config.push(environment())?;
+        // All of `--set` is one layer: the order of its options does not matter.
+        config.push(sets.iter().map(|s| Ok(Figment::from(SetOption::parse(s)?))).collect::<Result<_>>()?)?;
+        Ok(config)
+    }
+
+    /// Puts a layer (made of figments merged key by key) on top.
+    fn push(&mut self, layer: Vec<Figment>) -> Result<()> {
+        let mut value = Value::from(Dict::new());
+        for f in &layer {
+            let own = f.find_value("").map_err(|e| Error::new(ErrorKind::Config, e.to_string()))?;
+            value = merge(value, own, false);
         }
-        Ok(Config { figment: Arc::new(figment), resolved: Arc::default() })
+        self.value = merge(std::mem::replace(&mut self.value, Value::from(Dict::new())), value, true);
+        Arc::make_mut(&mut self.layers).extend(layer);
+        Ok(())
     }
 
     /// A configuration from a JSON value, for tests and for loading a resolved config back.
     pub fn from_json(name: &'static str, value: &serde_json::Value) -> Result<Config> {
         let value = Value::serialize(value).map_err(|e| Error::new(ErrorKind::Config, e.to_string()))?;
         let dict = value.into_dict().ok_or_else(|| Error::new(ErrorKind::Config, "a config is a table"))?;
-        let figment = Figment::from(Json(name, dict));
-        Ok(Config { figment: Arc::new(figment), resolved: Arc::default() })
+        let mut config = Config { layers: Arc::default(), value: Value::from(Dict::new()), resolved: Arc::default() };
+        config.push(vec![Figment::from(Json(name, dict))])?;
+        Ok(config)
     }
 
     /// The whole configuration as one section.
     pub fn root(&self) -> Result<Section> {
-        let value = self.figment.find_value("").map_err(|e| Error::new(ErrorKind::Config, e.to_string()))?;
-        Ok(Section { config: self.clone(), path: vec![], value })
+        Ok(Section { config: self.clone(), path: vec![], value: self.value.clone() })
     }
 
     /// Every value that has been read so far, with its source, by key path.
@@ -90,7 +106,7 @@ impl Config {
     }
 
     fn source_of(&self, tag: Tag) -> String {
-        match self.figment.get_metadata(tag) {
+        match self.layers.iter().find_map(|f| f.get_metadata(tag)) {
             None => "default".into(),
             Some(m) => match &m.source {
                 Some(s) => format!("{} `{s}`", m.name),
@@ -102,6 +118,52 @@ impl Config {
     fn record(&self, path: &str, value: serde_json::Value, source: String) {
         let mut map = self.resolved.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         map.insert(path.to_owned(), Resolved { value, source });
+    }
+}
+
+/// A value as JSON with the shortest decimal of every number: an f32 of 0.7 is 0.7, not 0.699999988.
+pub(crate) fn plain_json(value: &impl Serialize) -> Option<serde_json::Value> {
+    serde_json::from_str(&serde_json::to_string(value).ok()?).ok()
+}
+
+/// An example config as JSON, for the registry.
+#[doc(hidden)]
+pub fn example_json(value: &impl Serialize) -> serde_json::Value {
+    plain_json(value).unwrap_or_default()
+}
+
+/// Keys of which a table has one at most: a layer that sets one drops the other of the layers below.
+const EXCLUSIVE: &[(&str, &str)] = &[("preset", "tasks")];
+
+/// `top` over `below`. With `by_kind` a table of another `kind` replaces the one below as a whole.
+fn merge(below: Value, top: Value, by_kind: bool) -> Value {
+    match (below, top) {
+        (Value::Dict(_, mut below), Value::Dict(tag, top)) => {
+            let kind = |d: &Dict| d.get("kind").and_then(|v| v.as_str().map(str::to_owned));
+            if let (true, Some(a), Some(b)) = (by_kind, kind(&below), kind(&top)) {
+                if a != b {
+                    return Value::Dict(tag, top);
+                }
+            }
+            if by_kind {
+                for (a, b) in EXCLUSIVE {
+                    for (set, other) in [(a, b), (b, a)] {
+                        if top.contains_key(*set) && !top.contains_key(*other) {
+                            below.remove(*other);
+                        }
+                    }
+                }
+            }
+            for (k, v) in top {
+                let merged = match below.remove(&k) {
+                    Some(old) => merge(old, v, by_kind),
+                    None => v,
+                };
+                below.insert(k, merged);
+            }
+            Value::Dict(tag, below)
+        }
+        (_, top) => top,
     }
 }
 
@@ -156,7 +218,34 @@ impl Provider for Json {
     }
 }
 
+/// The environment variables that set keys, sorted; values are read like those of `--set`.
+fn environment() -> Vec<Figment> {
+    let mut variables: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .filter(|(k, _)| k.starts_with(ENV_PREFIX) && k.len() > ENV_PREFIX.len())
+        .collect();
+    variables.sort();
+    let layer = |(name, text): (String, String)| {
+        let key = name[ENV_PREFIX.len()..].to_lowercase().replace("__", ".");
+        Figment::from(SetOption { source: format!("environment variable {name}"), key, value: toml_value(&text) })
+    };
+    variables.into_iter().map(layer).collect()
+}
+
+/// A value in TOML syntax, or else a bare string.
+fn toml_value(text: &str) -> Value {
+    #[derive(Deserialize)]
+    struct Holder {
+        v: Value,
+    }
+    match Toml::from_str::<Holder>(&format!("v = {}", text.trim())) {
+        Ok(h) => h.v,
+        Err(_) => Value::from(text.trim()),
+    }
+}
+
 struct SetOption {
+    source: String,
     key: String,
     value: Value,
 }
@@ -168,21 +257,13 @@ impl SetOption {
                 .help("for example --set train.first.steps=500")
         })?;
         let key = key.trim().to_owned();
-        #[derive(Deserialize)]
-        struct Holder {
-            v: Value,
-        }
-        let value = match Toml::from_str::<Holder>(&format!("v = {}", value.trim())) {
-            Ok(h) => h.v,
-            Err(_) => Value::from(value.trim()),
-        };
-        Ok(SetOption { key, value })
+        Ok(SetOption { source: format!("--set {key}"), value: toml_value(value), key })
     }
 }
 
 impl Provider for SetOption {
     fn metadata(&self) -> Metadata {
-        Metadata::named(format!("--set {}", self.key))
+        Metadata::named(self.source.clone())
     }
     fn data(&self) -> figment::error::Result<Map<Profile, Dict>> {
         let nested = figment::util::nest(&self.key, self.value.clone());
@@ -306,7 +387,7 @@ impl Section {
             d.remove("kind");
         }
         let read: T = value.deserialize().map_err(|e| self.wrap(e))?;
-        if let Ok(json) = serde_json::to_value(&read) {
+        if let Some(json) = plain_json(&read) {
             self.record(&self.path(), &json, &self.value);
         }
         Ok(read)

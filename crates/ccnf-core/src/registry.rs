@@ -136,7 +136,7 @@ macro_rules! register_component {
                     Ok(Box::new(($new)(config, &$crate::Build { section, spec })?))
                 },
                 schema: || $crate::schemars::schema_for!($config).to_value(),
-                example: || $crate::serde_json::to_value(<$config as Default>::default()).unwrap_or_default(),
+                example: || $crate::example_json(&<$config as Default>::default()),
             }
         }
     };

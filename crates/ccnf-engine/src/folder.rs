@@ -70,6 +70,7 @@ impl RunFolder {
             Err(TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path, e)),
         }
         let folder = RunFolder { path: path.to_owned(), _lock: lock };
+        folder.remove_leftovers(path);
         let state = match folder.read_json::<RunFile>("run.json")? {
             None => {
                 folder.write_run(id, false)?;
@@ -86,6 +87,19 @@ impl RunFolder {
             Some(_) => FolderState::Started,
         };
         Ok((folder, state))
+    }
+
+    /// Removes what a killed process left half-written; nobody else writes here while the lock is held.
+    fn remove_leftovers(&self, at: &Path) {
+        for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
+            let p = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if p.is_dir() {
+                self.remove_leftovers(&p);
+            } else if name.starts_with('.') && name.ends_with(".tmp") {
+                let _ = std::fs::remove_file(&p);
+            }
+        }
     }
 
     fn write_run(&self, id: &str, finished: bool) -> Result<()> {
