@@ -8,8 +8,28 @@ use std::path::PathBuf;
 
 /// A small dataset on disk with classes `bolt` and `pine`, and the arguments that use it.
 fn on_disk(p: &Place) -> Vec<&'static str> {
-    p.ok(&["data", "synth", "--out", "images", "--size", "64", "--train", "3", "--test-good", "2", "--test-per-defect", "1", "--classes", "bolt,pine"]);
-    vec!["--set", "dataset={ kind = \"mvtec\", path = \"images\" }", "--set", "protocol.tasks=[[\"bolt\"], [\"pine\"]]"]
+    p.ok(&[
+        "data",
+        "synth",
+        "--out",
+        "images",
+        "--size",
+        "64",
+        "--train",
+        "3",
+        "--test-good",
+        "2",
+        "--test-per-defect",
+        "1",
+        "--classes",
+        "bolt,pine",
+    ]);
+    vec![
+        "--set",
+        "dataset={ kind = \"mvtec\", path = \"images\" }",
+        "--set",
+        "protocol.tasks=[[\"bolt\"], [\"pine\"]]",
+    ]
 }
 
 fn run<'a>(sets: &[&'a str]) -> Vec<&'a str> {
@@ -20,7 +40,13 @@ fn run<'a>(sets: &[&'a str]) -> Vec<&'a str> {
 fn config_errors_name_key_source_and_what_was_meant() {
     let p = Place::new();
     let e = p.fails(2, &["run", "small.toml", "--set", "detector.blcoks=3"]);
-    assert!(e.contains("blcoks") && e.contains("did you mean `blocks`") && e.contains("detector.blcoks") && e.contains("--set"), "{e}");
+    assert!(
+        e.contains("blcoks")
+            && e.contains("did you mean `blocks`")
+            && e.contains("detector.blcoks")
+            && e.contains("--set"),
+        "{e}"
+    );
     let e = p.fails(2, &["run", "small.toml", "--set", "detector.coupling.subnet.hiden=3"]);
     assert!(e.contains("detector.coupling.subnet.hiden") && e.contains("did you mean `hidden`"), "{e}");
     let e = p.fails(2, &["run", "small.toml", "--set", "train.first.steps=many"]);
@@ -58,7 +84,8 @@ fn dataset_errors_name_class_and_file() {
     // A class without training images.
     std::fs::create_dir_all(p.path("images/nut/test/good")).unwrap();
     std::fs::copy(p.path("images/bolt/test/good/000.png"), p.path("images/nut/test/good/000.png")).unwrap();
-    let nut = ["--set", "dataset={ kind = \"mvtec\", path = \"images\" }", "--set", "protocol.tasks=[[\"nut\"]]"];
+    let nut =
+        ["--set", "dataset={ kind = \"mvtec\", path = \"images\" }", "--set", "protocol.tasks=[[\"nut\"]]"];
     let e = p.fails(3, &run(&nut));
     assert!(e.contains("`nut`") && e.contains("train"), "{e}");
     std::fs::remove_dir_all(p.path("images/nut")).unwrap();
@@ -66,7 +93,10 @@ fn dataset_errors_name_class_and_file() {
     let mask: PathBuf = walk(&p.path("images/pine/ground_truth")).remove(0);
     GrayImage::from_pixel(10, 7, image::Luma([255])).save(&mask).unwrap();
     let e = p.fails(3, &run(&sets));
-    assert!(e.contains("10") && e.contains("64") && e.contains(mask.file_name().unwrap().to_str().unwrap()), "{e}");
+    assert!(
+        e.contains("10") && e.contains("64") && e.contains(mask.file_name().unwrap().to_str().unwrap()),
+        "{e}"
+    );
     // A mask that is gone.
     std::fs::remove_file(&mask).unwrap();
     let e = p.fails(3, &[&["run", "small.toml", "--out", "b"], &sets[..]].concat());
@@ -91,15 +121,21 @@ fn broken_images_are_named_and_odd_ones_are_read() {
     // Truncated, not an image, empty, 20,000 px wide.
     let mut wide = std::io::Cursor::new(Vec::new());
     DynamicImage::ImageLuma8(GrayImage::new(20_000, 1)).write_to(&mut wide, image::ImageFormat::Png).unwrap();
-    for (n, bytes) in [good[..good.len() / 2].to_vec(), b"hello".to_vec(), vec![], wide.into_inner()].into_iter().enumerate() {
+    for (n, bytes) in [good[..good.len() / 2].to_vec(), b"hello".to_vec(), vec![], wide.into_inner()]
+        .into_iter()
+        .enumerate()
+    {
         std::fs::write(&target, bytes).unwrap();
         let e = p.fails(3, &[&["run", "small.toml", "--out", &format!("bad{n}")], &sets[..]].concat());
         assert!(e.contains("000.png") && e.contains("bolt"), "{n}: {e}");
     }
     // 16-bit, RGBA, grey, 1x1: read by documented rules.
-    let sixteen = image::ImageBuffer::from_fn(64, 64, |x, y| image::Rgb([(x * 900) as u16, (y * 900) as u16, 30_000]));
+    let sixteen =
+        image::ImageBuffer::from_fn(64, 64, |x, y| image::Rgb([(x * 900) as u16, (y * 900) as u16, 30_000]));
     DynamicImage::ImageRgb16(sixteen).save(&target).unwrap();
-    RgbaImage::from_fn(64, 64, |x, y| image::Rgba([x as u8 * 3, y as u8 * 3, 9, (x + y) as u8])).save(p.path("images/bolt/train/good/001.png")).unwrap();
+    RgbaImage::from_fn(64, 64, |x, y| image::Rgba([x as u8 * 3, y as u8 * 3, 9, (x + y) as u8]))
+        .save(p.path("images/bolt/train/good/001.png"))
+        .unwrap();
     RgbImage::from_pixel(1, 1, image::Rgb([7, 8, 9])).save(p.path("images/bolt/train/good/002.png")).unwrap();
     p.ok(&run(&sets));
 }
@@ -116,7 +152,10 @@ fn predict_reports_broken_images_and_goes_on() {
     let lines = String::from_utf8(o.stdout).unwrap();
     assert_eq!(lines.lines().filter(|l| l.contains("\"score\"")).count(), 2, "{lines}");
     assert!(lines.contains("zzz.png") && lines.contains("\"error\""), "{lines}");
-    assert!(p.fails(2, &["predict", "a", "images/bolt/test/good", "--class", "blot"]).contains("did you mean `bolt`"));
+    assert!(
+        p.fails(2, &["predict", "a", "images/bolt/test/good", "--class", "blot"])
+            .contains("did you mean `bolt`")
+    );
     assert!(p.fails(2, &["predict", "a", "nothing/*.png"]).contains("no image found"));
     assert!(p.fails(2, &["predict", "images", "images"]).contains("run folder"));
     assert!(p.fails(2, &["eval", "a", "--stage", "9"]).contains("finished stages"));
@@ -128,7 +167,8 @@ fn an_encoder_file_of_other_shapes_is_refused() {
     std::fs::write(p.path("net.onnx"), "not a network").unwrap();
     let e = p.fails(3, &["run", "small.toml", "--set", "encoder={ kind = \"onnx\", path = \"net.onnx\" }"]);
     assert!(e.contains("net.onnx"), "{e}");
-    let e = p.fails(3, &["run", "small.toml", "--set", "encoder={ kind = \"onnx\", path = \"absent.onnx\" }"]);
+    let e =
+        p.fails(3, &["run", "small.toml", "--set", "encoder={ kind = \"onnx\", path = \"absent.onnx\" }"]);
     assert!(e.contains("absent.onnx"), "{e}");
     let e = p.fails(2, &["run", "small.toml", "--set", "encoder.size=65"]);
     assert!(e.contains("encoder.size") && e.contains("32"), "{e}");
@@ -172,7 +212,8 @@ fn a_disk_that_fills_up_leaves_good_data_and_the_run_goes_on_later() {
     let e = String::from_utf8_lossy(&o.stderr);
     assert_eq!(o.status.code(), Some(4), "{e}");
     assert!(e.contains("cannot write"), "{e}");
-    let left = walk(&p.path("full")).into_iter().filter(|f| f.extension().is_some_and(|x| x == "tmp")).count();
+    let left =
+        walk(&p.path("full")).into_iter().filter(|f| f.extension().is_some_and(|x| x == "tmp")).count();
     assert_eq!(left, 0, "temporary files were left");
     p.ok(&["run", "small.toml", "--out", "full"]);
     cli_support::assert_same(&p.path("whole"), &p.path("full"));

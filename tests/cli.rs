@@ -16,8 +16,19 @@ fn a_run_writes_everything_and_the_second_call_computes_nothing() {
     let out = p.ok(&["run", "small.toml", "--out", "a"]);
     assert!(out.contains("| stage | bolt | pine | granite | capsule |"), "{out}");
     assert!(out.contains("holds"), "{out}");
-    for f in ["config.toml", "config.json", "environment.json", "timing.json", "events.jsonl", "metrics.json", "certificate.json",
-        "summary.md", "scores/stage2.csv", "checkpoints/stage0.safetensors", "overlays/bolt"] {
+    for f in [
+        "config.toml",
+        "config.json",
+        "environment.json",
+        "timing.json",
+        "events.jsonl",
+        "metrics.json",
+        "certificate.json",
+        "summary.md",
+        "scores/stage2.csv",
+        "checkpoints/stage0.safetensors",
+        "overlays/bolt",
+    ] {
         assert!(p.path("a").join(f).exists(), "{f} is missing");
     }
     assert!(!p.path("a/checkpoints/partial.safetensors").exists());
@@ -50,7 +61,11 @@ fn killed_runs_go_on_to_the_same_numbers() {
     p.ok(&["run", "small.toml", "--out", "whole"]);
     // Killed again and again at whatever moment, then finished.
     for pause in [40u64, 300, 700, 1100, 1500, 2000] {
-        let mut child = p.command(&["run", "small.toml", "--out", "killed"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut child = p
+            .command(&["run", "small.toml", "--out", "killed"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_millis(pause));
         let _ = child.kill();
         let _ = child.wait();
@@ -63,8 +78,11 @@ fn killed_runs_go_on_to_the_same_numbers() {
 fn a_run_stopped_within_a_stage_resumes_there() {
     let p = Place::new();
     p.ok(&["run", "small.toml", "--out", "whole"]);
-    let mut child = p.command(&["run", "small.toml", "--out", "part", "--set", "train.checkpoint_every=1"])
-        .stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut child = p
+        .command(&["run", "small.toml", "--out", "part", "--set", "train.checkpoint_every=1"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     let partial = p.path("part/checkpoints/partial.safetensors");
     for _ in 0..4000 {
         if partial.exists() || child.try_wait().unwrap().is_some() {
@@ -74,7 +92,19 @@ fn a_run_stopped_within_a_stage_resumes_there() {
     }
     let _ = child.kill();
     let _ = child.wait();
-    let out = p.command(&["run", "small.toml", "--out", "part", "--set", "train.checkpoint_every=1", "--log", "info"]).output().unwrap();
+    let out = p
+        .command(&[
+            "run",
+            "small.toml",
+            "--out",
+            "part",
+            "--set",
+            "train.checkpoint_every=1",
+            "--log",
+            "info",
+        ])
+        .output()
+        .unwrap();
     assert!(out.status.success());
     let log = String::from_utf8_lossy(&out.stderr);
     assert!(log.contains("resuming"), "{log}");
@@ -102,7 +132,8 @@ fn a_scorer_that_looks_at_later_classes_makes_no_promise() {
     p.ok(&["run", "small.toml", "--set", "detector.scorer.kind=likelihood-entropy", "--out", "a"]);
     let c = json(&p.path("a/certificate.json"));
     assert_eq!((&c["promised"], &c["holds"]), (&false.into(), &false.into()));
-    let fixed = ["--set", "detector.scorer.kind=likelihood-entropy", "--set", "detector.scorer.classes=fixed-set"];
+    let fixed =
+        ["--set", "detector.scorer.kind=likelihood-entropy", "--set", "detector.scorer.classes=fixed-set"];
     p.ok(&[&["run", "small.toml"], &fixed[..], &["--out", "b"]].concat());
     let c = json(&p.path("b/certificate.json"));
     assert_eq!((&c["promised"], &c["holds"]), (&true.into(), &true.into()));
@@ -120,7 +151,14 @@ fn joint_training_is_one_stage_with_undefined_forgetting() {
 #[test]
 fn eval_and_predict_use_a_finished_run() {
     let p = Place::new();
-    p.ok(&["run", "small.toml", "--set", "detector={ kind = \"mahalanobis\", mode = \"pooled\" }", "--out", "a"]);
+    p.ok(&[
+        "run",
+        "small.toml",
+        "--set",
+        "detector={ kind = \"mahalanobis\", mode = \"pooled\" }",
+        "--out",
+        "a",
+    ]);
     let table = p.ok(&["eval", "a", "--json", "e.json"]);
     assert!(table.contains("| capsule |") && table.contains("| mean |"), "{table}");
     let e = json(&p.path("e.json"));
@@ -130,7 +168,22 @@ fn eval_and_predict_use_a_finished_run() {
     let first = p.ok(&["eval", "a", "--stage", "1"]);
     assert!(!first.contains("capsule"), "{first}");
 
-    p.ok(&["data", "synth", "--out", "images", "--size", "64", "--train", "1", "--test-good", "2", "--test-per-defect", "1", "--classes", "bolt,pine"]);
+    p.ok(&[
+        "data",
+        "synth",
+        "--out",
+        "images",
+        "--size",
+        "64",
+        "--train",
+        "1",
+        "--test-good",
+        "2",
+        "--test-per-defect",
+        "1",
+        "--classes",
+        "bolt,pine",
+    ]);
     let lines = p.ok(&["predict", "a", "images/bolt/test", "--class", "bolt", "--out", "pictures", "--npy"]);
     let lines: Vec<serde_json::Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert!(lines.len() >= 6);
@@ -170,7 +223,8 @@ fn lists_descriptions_and_schemas_come_from_the_registry() {
     assert!(p.ok(&["list", "protocols"]).contains("realad"));
     let all: Vec<serde_json::Value> = serde_json::from_str(&p.ok(&["list", "--json"])).unwrap();
     for c in &all {
-        let page = p.ok(&["describe", &format!("{}/{}", c["kind"].as_str().unwrap(), c["name"].as_str().unwrap())]);
+        let page =
+            p.ok(&["describe", &format!("{}/{}", c["kind"].as_str().unwrap(), c["name"].as_str().unwrap())]);
         assert!(page.contains(c["doc"].as_str().unwrap()), "{page}");
     }
     assert!(p.ok(&["describe", "affine"]).contains("clamp = 0.7"));
@@ -203,8 +257,28 @@ fn every_layer_sets_keys_and_the_resolved_config_names_it() {
 #[test]
 fn generated_images_on_disk_train_like_any_dataset() {
     let p = Place::new();
-    p.ok(&["data", "synth", "--out", "images", "--size", "64", "--train", "3", "--test-good", "2", "--test-per-defect", "1", "--classes", "bolt,pine"]);
-    let sets = ["--set", "dataset={ kind = \"mvtec\", path = \"images\" }", "--set", "protocol.tasks=[[\"bolt\"], [\"pine\"]]"];
+    p.ok(&[
+        "data",
+        "synth",
+        "--out",
+        "images",
+        "--size",
+        "64",
+        "--train",
+        "3",
+        "--test-good",
+        "2",
+        "--test-per-defect",
+        "1",
+        "--classes",
+        "bolt,pine",
+    ]);
+    let sets = [
+        "--set",
+        "dataset={ kind = \"mvtec\", path = \"images\" }",
+        "--set",
+        "protocol.tasks=[[\"bolt\"], [\"pine\"]]",
+    ];
     let table = p.ok(&[&["data", "inspect", "small.toml"], &sets[..]].concat());
     assert!(table.contains("| bolt | 3 | 2 |") && table.contains("64 x 64"), "{table}");
     p.ok(&[&["run", "small.toml", "--out", "a"], &sets[..]].concat());

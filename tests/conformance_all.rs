@@ -23,7 +23,8 @@ fn the_bundle_registers_these_components_and_no_others() {
         ("router", &["given", "likelihood"]),
         ("strategy", &["fine-tune", "freeze-expand", "joint"]),
     ];
-    let expected: Vec<_> = expected.iter().flat_map(|(kind, names)| names.iter().map(move |name| (*kind, *name))).collect();
+    let expected: Vec<_> =
+        expected.iter().flat_map(|(kind, names)| names.iter().map(move |name| (*kind, *name))).collect();
     let registered: Vec<_> = list_all().iter().map(|c| (c.kind, c.name)).collect();
     assert_eq!(registered, expected);
 }
@@ -48,7 +49,10 @@ fn couplings_conform_under_other_configs() {
 #[test]
 fn conditioners_conform() {
     conformance::conditioners(&Extra::default());
-    conformance::conditioner("film", &Extra::default().with("conditioner", "film", json!({ "width": 5, "before_activation": true })));
+    conformance::conditioner(
+        "film",
+        &Extra::default().with("conditioner", "film", json!({ "width": 5, "before_activation": true })),
+    );
 }
 
 #[test]
@@ -67,8 +71,13 @@ fn regularizers_conform() {
 #[test]
 fn scorers_conform() {
     conformance::scorers(&Extra::default());
-    for keys in [json!({ "tau": "auto" }), json!({ "classes": "fixed-set", "tau": 3.0 }), json!({ "lambda": 0.0 })] {
-        conformance::scorer("likelihood-entropy", &Extra::default().with("scorer", "likelihood-entropy", keys));
+    for keys in
+        [json!({ "tau": "auto" }), json!({ "classes": "fixed-set", "tau": 3.0 }), json!({ "lambda": 0.0 })]
+    {
+        conformance::scorer(
+            "likelihood-entropy",
+            &Extra::default().with("scorer", "likelihood-entropy", keys),
+        );
     }
 }
 
@@ -112,7 +121,10 @@ fn ccnf_detectors_of_other_parts_conform() {
 #[test]
 fn mahalanobis_detectors_conform() {
     for mode in ["pooled", "position-mean", "region", "per-position"] {
-        conformance::detector("mahalanobis", &Extra::default().with("detector", "mahalanobis", json!({ "mode": mode })));
+        conformance::detector(
+            "mahalanobis",
+            &Extra::default().with("detector", "mahalanobis", json!({ "mode": mode })),
+        );
     }
 }
 
@@ -122,9 +134,14 @@ fn encoders_conform() {
     let fine = [2, 3, 2];
     let coarse = [1, 2, 4];
     for (i, id) in conformance::encoder_image_ids().iter().enumerate() {
-        write_features(&folder.path().join(format!("{id}.safetensors")), &[("fine", fine), ("coarse", coarse)], i as f32);
+        write_features(
+            &folder.path().join(format!("{id}.safetensors")),
+            &[("fine", fine), ("coarse", coarse)],
+            i as f32,
+        );
     }
-    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/encoders/weights/efficientnet_lite0_stride16.onnx");
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../plugins/encoders/weights/efficientnet_lite0_stride16.onnx");
     let extra = Extra::default()
         .with("encoder", "efficientnet-lite0", json!({ "size": 64 }))
         .with("encoder", "onnx", json!({ "path": weights, "size": 64 }))
@@ -138,7 +155,11 @@ fn write_features(path: &Path, levels: &[(&str, [usize; 3])], first: f32) {
         (0..shape.iter().product::<usize>()).flat_map(|k| (first + k as f32 / 8.0).to_le_bytes()).collect()
     };
     let data: Vec<Vec<u8>> = levels.iter().map(|(_, shape)| bytes(shape)).collect();
-    let views: Vec<_> = levels.iter().zip(&data).map(|((name, shape), d)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), d).unwrap())).collect();
+    let views: Vec<_> = levels
+        .iter()
+        .zip(&data)
+        .map(|((name, shape), d)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), d).unwrap()))
+        .collect();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
@@ -160,7 +181,11 @@ fn datasets_conform() {
     let extra = Extra::default()
         .with("dataset", "mvtec", json!({ "path": images }))
         .with("dataset", "folder", json!({ "manifest": manifest, "root": images }))
-        .with("dataset", "synthetic", json!({ "size": 32, "train": 3, "test_good": 2, "test_per_defect": 2 }));
+        .with(
+            "dataset",
+            "synthetic",
+            json!({ "size": 32, "train": 3, "test_good": 2, "test_per_defect": 2 }),
+        );
     conformance::datasets(&extra);
 }
 
@@ -171,7 +196,10 @@ fn manifest_of(spec: &SyntheticSpec) -> String {
         let (id, class, split) = (image.id(), &image.class, if image.train { "train" } else { "test" });
         let row = match image.defect {
             None => format!("{id}.png,{class},{split},0,,"),
-            Some(kind) => format!("{id}.png,{class},{split},1,{kind},{class}/ground_truth/{kind}/{:03}_mask.png", image.index),
+            Some(kind) => format!(
+                "{id}.png,{class},{split},1,{kind},{class}/ground_truth/{kind}/{:03}_mask.png",
+                image.index
+            ),
         };
         writeln!(text, "{row}").unwrap();
     }

@@ -79,7 +79,8 @@ fn condition(v: &Vectors, case: &Case) -> BlockCondition {
     let all: Vec<usize> = (0..classes).collect();
     let mut c = case.conditioner.condition(&all, &token).unwrap().remove(0);
     let position: Vec<u32> = (0..token.len() as u32).collect();
-    c.position = Some(RowTable { table: constant(&matrix(v.get("in.pos"))), index: Some(Arc::from(position)) });
+    c.position =
+        Some(RowTable { table: constant(&matrix(v.get("in.pos"))), index: Some(Arc::from(position)) });
     c
 }
 
@@ -95,7 +96,8 @@ fn check_case(v: &mut Vectors, film: bool, mode: &str) {
             let out = case.coupling.forward(&tracked(&x), &condition(v, &case))?;
             let y = ops::linear(&out.y, &constant(&mix), None)?;
             let g2 = ccnf::tensor::constant_vec(g2.clone())?;
-            let objective = (y.clone() * constant(&g1)).sum::<Rank0, _>() + (out.log_det.clone() * g2).sum::<Rank0, _>();
+            let objective =
+                (y.clone() * constant(&g1)).sum::<Rank0, _>() + (out.log_det.clone() * g2).sum::<Rank0, _>();
             Ok::<_, Error>((objective, (out, y)))
         })
         .unwrap();
@@ -117,7 +119,8 @@ fn check_case(v: &mut Vectors, film: bool, mode: &str) {
             })
             .collect();
         v.check(&key("t"), &t);
-        let before_mix = ops::linear(&constant(&matrix(v.get(&key("y")))), &constant(&transposed(&mix)), None).unwrap();
+        let before_mix =
+            ops::linear(&constant(&matrix(v.get(&key("y")))), &constant(&transposed(&mix)), None).unwrap();
         let before_mix = mat(before_mix.as_vec(), n, d).unwrap();
         let back = case.coupling.inverse(&before_mix, &condition(v, &case)).unwrap();
         v.check(&key("x_inverse"), &back.as_vec());
@@ -156,7 +159,8 @@ fn check_spectral(v: &mut Vectors) {
         }
         let w = v.get(&format!("param.lin{i}.weight")).clone();
         let (out, inp) = w.dims2();
-        let weight = Param::weight(format!("lin{i}.weight"), Owner::Shared, w.data.clone(), out, inp).unwrap();
+        let weight =
+            Param::weight(format!("lin{i}.weight"), Owner::Shared, w.data.clone(), out, inp).unwrap();
         let u0 = v.get(&format!("state.lin{i}.u_before")).data.clone();
         for mode in [SpectralMode::Literal, SpectralMode::Cap] {
             // `from_vector` iterates 20 times; one iteration is made from the same start by setting the state back.
@@ -165,7 +169,10 @@ fn check_spectral(v: &mut Vectors) {
             one.params_mut()[0].set(u0.clone()).unwrap();
             one.iterate(&weight).unwrap();
             let name = if mode == SpectralMode::Literal { "literal" } else { "cap" };
-            v.check(&format!("out.{name}.lin{i}.weight_effective"), &one.effective(&weight).unwrap().as_vec());
+            v.check(
+                &format!("out.{name}.lin{i}.weight_effective"),
+                &one.effective(&weight).unwrap().as_vec(),
+            );
             v.check(&format!("out.lin{i}.sigma_1step"), &[one.sigma(weight.value())]);
             v.check(&format!("out.lin{i}.u_after"), &one.params()[0].to_vec());
             v.check(&format!("out.lin{i}.v_after"), &one.params()[1].to_vec());

@@ -78,6 +78,9 @@ fn regularizers(v: &Vectors, with_negatives: bool, set: &[(&str, &str, f32)]) ->
     sections.iter().map(|s| ccnf::core::build::<dyn Regularizer>(s, &RegularizerSpec {}).unwrap()).collect()
 }
 
+/// Values by name.
+type Named<T> = Vec<(String, T)>;
+
 /// Losses and gradients on level 0; `keep` names the only term of the objective, or all.
 fn losses(
     v: &Vectors,
@@ -85,7 +88,7 @@ fn losses(
     regularizers: &[Box<dyn Regularizer>],
     negatives: Option<&[u32]>,
     keep: Option<&str>,
-) -> (f32, Vec<(String, f32)>, Vec<(String, Vec<f32>)>) {
+) -> (f32, Named<f32>, Named<Vec<f32>>) {
     let x = matrix(v.get("in.level0.x"));
     let (class, position, classes) = token_indices(v, 0);
     let (total, terms, mut grads) = gradients(|| {
@@ -154,7 +157,11 @@ fn the_flow_matches_the_reference() {
     check_losses(&mut v);
     check_maps(&mut v, &log_prob);
     // Scores per token are compared where the scorers are; readings without a switch: literal L_mi, corners not aligned.
-    v.finish(|n| n.starts_with("out.score.") || n.starts_with("alt.fused_no_align_corners.") || n == "alt.loss.L_mi_literal");
+    v.finish(|n| {
+        n.starts_with("out.score.")
+            || n.starts_with("alt.fused_no_align_corners.")
+            || n == "alt.loss.L_mi_literal"
+    });
 }
 
 fn check_losses(v: &mut Vectors) {
@@ -184,7 +191,10 @@ fn check_losses(v: &mut Vectors) {
     v.check("alt.loss.L_balance_signed", &[value(&terms, "balance")]);
     v.check("alt.loss.L_zreg_global_std", &[value(&terms, "latent-variance")]);
     // tau = 1 is written as a number; 1.0 in `regularizers` would become `true`.
-    let root = Config::from_json("test", &serde_json::json!({"r": [{"kind": "entropy", "tau": 1.0}]})).unwrap().root().unwrap();
+    let root = Config::from_json("test", &serde_json::json!({"r": [{"kind": "entropy", "tau": 1.0}]}))
+        .unwrap()
+        .root()
+        .unwrap();
     let section = root.components("r", &[]).unwrap().remove(0);
     let tau_one = vec![ccnf::core::build::<dyn Regularizer>(&section, &RegularizerSpec {}).unwrap()];
     let (_, terms, _) = losses(v, &flow, &tau_one, Some(&negatives), None);
@@ -219,7 +229,13 @@ fn check_maps(v: &mut Vectors, log_prob: &[Vec<Vec<f32>>]) {
         .as_array()
         .unwrap()
         .iter()
-        .map(|l| (l["h"].as_u64().unwrap() as usize, l["w"].as_u64().unwrap() as usize, l["D"].as_u64().unwrap() as usize))
+        .map(|l| {
+            (
+                l["h"].as_u64().unwrap() as usize,
+                l["w"].as_u64().unwrap() as usize,
+                l["D"].as_u64().unwrap() as usize,
+            )
+        })
         .collect();
     let (mut means, mut routes) = (Vec::new(), Vec::new());
     for i in 0..images.len() {
@@ -233,7 +249,10 @@ fn check_maps(v: &mut Vectors, log_prob: &[Vec<Vec<f32>>]) {
             })
             .collect();
         let known: Vec<String> = (0..classes).map(|c| format!("c{c}")).collect();
-        let root = Config::from_json("test", &serde_json::json!({"router": {"kind": "likelihood"}})).unwrap().root().unwrap();
+        let root = Config::from_json("test", &serde_json::json!({"router": {"kind": "likelihood"}}))
+            .unwrap()
+            .root()
+            .unwrap();
         let router = ccnf::core::build::<dyn Router>(&root.child("router"), &RouterSpec {}).unwrap();
         let features: Vec<Vec<f32>> = vec![];
         let input = RouteInput { classes: &known, log_likelihood: &mean, given: None, features: &features };
@@ -260,7 +279,8 @@ fn check_maps(v: &mut Vectors, log_prob: &[Vec<Vec<f32>>]) {
                             _ => score(*given as usize, k),
                         })
                         .map(|s| {
-                            let stat = |what: &str| v.get(&format!("in.level{l}.map_{what}")).data[*given as usize];
+                            let stat =
+                                |what: &str| v.get(&format!("in.level{l}.map_{what}")).data[*given as usize];
                             if z { (s - stat("mean")) / stat("std") } else { s }
                         })
                         .collect();

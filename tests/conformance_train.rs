@@ -26,7 +26,8 @@ fn build(v: &Vectors) -> (Flow, Vec<Box<dyn Regularizer>>) {
     });
     let section = Config::from_json("test", &config).unwrap().root().unwrap();
     let read: CcnfConfig = section.read().unwrap();
-    let grid: Vec<usize> = dims["grid"].as_array().unwrap().iter().map(|g| g.as_u64().unwrap() as usize).collect();
+    let grid: Vec<usize> =
+        dims["grid"].as_array().unwrap().iter().map(|g| g.as_u64().unwrap() as usize).collect();
     let spec = FlowSpec {
         scope: "l".into(),
         level: LevelSpec { name: "l".into(), height: grid[0], width: grid[1], channels: size("D") },
@@ -106,14 +107,21 @@ struct Trainer<'a> {
 
 impl Trainer<'_> {
     /// One step as the detector makes it; returns losses, gradient norm and the gradients.
-    fn step(&mut self, b: &Batch, negatives: &[u32], warmup: Option<u64>) -> (StepLosses, f64, Vec<(String, Vec<f32>)>) {
+    fn step(
+        &mut self,
+        b: &Batch,
+        negatives: &[u32],
+        warmup: Option<u64>,
+    ) -> (StepLosses, f64, Vec<(String, Vec<f32>)>) {
         self.flow.begin_step(warmup).unwrap();
         let mut classes: Vec<usize> = b.class.iter().map(|c| *c as usize).collect();
         classes.sort_unstable();
         classes.dedup();
-        let class: Index = b.class.iter().map(|c| classes.iter().position(|k| *k == *c as usize).unwrap() as u32).collect();
+        let class: Index =
+            b.class.iter().map(|c| classes.iter().position(|k| *k == *c as usize).unwrap() as u32).collect();
         let (_, losses, mut grads) = gradients(|| {
-            let output = flow_output(&self.flow, &constant(&b.x), &classes, &class, &b.position, Some(negatives))?;
+            let output =
+                flow_output(&self.flow, &constant(&b.x), &classes, &class, &b.position, Some(negatives))?;
             let losses = step_loss(output, self.regularizers)?;
             Ok::<_, Error>((losses.total.clone(), losses))
         })
@@ -184,7 +192,8 @@ fn training_matches_the_reference_step_by_step() {
         let b = batch(&v, &indices[k * n..(k + 1) * n], 0);
         let (losses, norm, grads) = trainer.step(&b, &negatives[k * n..(k + 1) * n], Some(k as u64));
         curves.push(&losses, norm);
-        warmups.push(trainer.flow.params().iter().find(|p| p.name().ends_with("warmup")).unwrap().to_vec()[0]);
+        warmups
+            .push(trainer.flow.params().iter().find(|p| p.name().ends_with("warmup")).unwrap().to_vec()[0]);
         if v.names().any(|t| t.starts_with(&format!("grad.step{k:03}."))) {
             for (name, g) in grads.iter().filter(|(n, _)| !n.starts_with("row.")) {
                 v.check(&format!("grad.step{k:03}.{name}"), g);
@@ -228,7 +237,8 @@ fn increment(v: &mut Vectors, mut trainer: Trainer<'_>, settings: AdamSettings, 
     trainer.flow.conditioner_mut().grow("new", &RowInit::Values(mean)).unwrap();
     trainer.adam = Adam::new(settings);
     trainer.lr = lr;
-    let before: Vec<_> = trainer.flow.params().iter().filter(|p| !p.is_trainable()).map(|p| p.hash()).collect();
+    let before: Vec<_> =
+        trainer.flow.params().iter().filter(|p| !p.is_trainable()).map(|p| p.hash()).collect();
     let (steps, n) = v.get("in.inc_batch_index").dims2();
     let (indices, negatives) = (v.get("in.inc_batch_index").indices(), v.get("in.inc_y_neg").indices());
     let mut curves = Curves::default();
@@ -250,7 +260,8 @@ fn increment(v: &mut Vectors, mut trainer: Trainer<'_>, settings: AdamSettings, 
         }
     }
     curves.check(v, "inc");
-    let after: Vec<_> = trainer.flow.params().iter().filter(|p| !p.is_trainable()).map(|p| p.hash()).collect();
+    let after: Vec<_> =
+        trainer.flow.params().iter().filter(|p| !p.is_trainable()).map(|p| p.hash()).collect();
     assert_eq!(before, after, "a frozen tensor changed");
     let names: Vec<String> = v.names().filter(|n| n.contains("probe")).map(str::to_owned).collect();
     let probes = v.get("in.probe_index").indices();

@@ -6,7 +6,8 @@ use cli_support::Place;
 use std::path::Path;
 
 fn summary(path: &Path, key: &str) -> f64 {
-    let m: serde_json::Value = serde_json::from_slice(&std::fs::read(path.join("metrics.json")).unwrap()).unwrap();
+    let m: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path.join("metrics.json")).unwrap()).unwrap();
     m["summary"][key].as_f64().unwrap_or(f64::NAN)
 }
 
@@ -28,9 +29,11 @@ fn protocol(data: &Path) -> String {
 fn the_region_gaussian_and_the_frozen_flow_work_on_real_images() {
     let Some(data) = ccnf_testkit::data_folder() else { return };
     let p = Place::new();
-    let dataset = format!("dataset={{ kind = \"mvtec\", path = {:?} }}", std::fs::canonicalize(&data).unwrap());
+    let dataset =
+        format!("dataset={{ kind = \"mvtec\", path = {:?} }}", std::fs::canonicalize(&data).unwrap());
     let tasks = protocol(&data);
-    let common = ["--set", &dataset, "--set", &tasks, "--set", "encoder.size=224", "--set", "scoring.map_size=56"];
+    let common =
+        ["--set", &dataset, "--set", &tasks, "--set", "encoder.size=224", "--set", "scoring.map_size=56"];
     let common = [&["run", "small.toml"], &common[..]].concat();
     p.ok(&[&common[..], &["--set", "detector={ kind = \"mahalanobis\" }", "--out", "gauss"]].concat());
     let auroc = summary(&p.path("gauss"), "image_auroc.given.acc_final");
@@ -38,6 +41,7 @@ fn the_region_gaussian_and_the_frozen_flow_work_on_real_images() {
     assert!(summary(&p.path("gauss"), "routing.accuracy") > 0.9);
     p.ok(&[&common[..], &["--out", "flow"]].concat());
     assert_eq!(summary(&p.path("flow"), "image_auroc.given.fm"), 0.0);
-    let c: serde_json::Value = serde_json::from_slice(&std::fs::read(p.path("flow/certificate.json")).unwrap()).unwrap();
+    let c: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(p.path("flow/certificate.json")).unwrap()).unwrap();
     assert_eq!((&c["promised"], &c["holds"]), (&true.into(), &true.into()));
 }

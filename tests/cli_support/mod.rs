@@ -75,7 +75,12 @@ impl Place {
     pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
         let o = self.ccnf(args);
         let err = String::from_utf8_lossy(&o.stderr).into_owned();
-        assert_eq!(o.status.code(), Some(code), "ccnf {args:?} said:\n{err}\n{}", String::from_utf8_lossy(&o.stdout));
+        assert_eq!(
+            o.status.code(),
+            Some(code),
+            "ccnf {args:?} said:\n{err}\n{}",
+            String::from_utf8_lossy(&o.stdout)
+        );
         assert!(!err.contains("panicked"), "{err}");
         err
     }

@@ -1,5 +1,4 @@
-use ccnf::core::TestIndex;
-use ccnf::prelude::*;
+use ccnf::core::{Detector, ImageFeatures, ImageScores, Result, ScoreRequest, StepReport, TestIndex, TrainScope, TrainView};
 
 struct Cheat;
 ccnf::stateless!(Cheat);

@@ -1,9 +1,9 @@
 use ccnf::core::TrainView;
 
 fn peek(view: &TrainView) {
-    view.labels();
-    view.masks();
-    view.classes()[0].labels();
+    view.defect_labels();
+    view.defect_masks();
+    view.classes()[0].defect_labels();
 }
 
 fn main() {}

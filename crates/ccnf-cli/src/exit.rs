@@ -11,7 +11,11 @@ pub(crate) fn start_logging(global: &Global) -> Result<(), Error> {
             .help("use error, warn, info, debug or trace")
     })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if global.log_json { log.json().init() } else { log.init() }
+    if global.log_json {
+        log.json().init()
+    } else {
+        log.init()
+    }
     Ok(())
 }
 

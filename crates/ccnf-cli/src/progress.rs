@@ -24,9 +24,9 @@ impl Observer for Bars {
         tracing::info!(total, "{what}");
         // indicatif hides itself where standard error is not a terminal.
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        if let Ok(style) =
-            ProgressStyle::with_template("{prefix:28} {bar:30} {pos:>6}/{len} {elapsed:>4} left {eta:>4}  {msg}")
-        {
+        if let Ok(style) = ProgressStyle::with_template(
+            "{prefix:28} {bar:30} {pos:>6}/{len} {elapsed:>4} left {eta:>4}  {msg}",
+        ) {
             bar.set_style(style);
         }
         bar.set_prefix(what.to_owned());

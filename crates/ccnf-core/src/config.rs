@@ -47,7 +47,8 @@ pub enum ConfigFile {
 impl Config {
     /// Merges `files`, the environment and `sets` (each `key.path=value`, the value in TOML syntax or a bare string).
     pub fn compose(files: &[ConfigFile], sets: &[String]) -> Result<Config> {
-        let mut config = Config { layers: Arc::default(), value: Value::from(Dict::new()), resolved: Arc::default() };
+        let mut config =
+            Config { layers: Arc::default(), value: Value::from(Dict::new()), resolved: Arc::default() };
         for f in files {
             let figment = match f {
                 ConfigFile::Path(p) => {
@@ -81,7 +82,8 @@ impl Config {
     pub fn from_json(name: &'static str, value: &serde_json::Value) -> Result<Config> {
         let value = Value::serialize(value).map_err(|e| Error::new(ErrorKind::Config, e.to_string()))?;
         let dict = value.into_dict().ok_or_else(|| Error::new(ErrorKind::Config, "a config is a table"))?;
-        let mut config = Config { layers: Arc::default(), value: Value::from(Dict::new()), resolved: Arc::default() };
+        let mut config =
+            Config { layers: Arc::default(), value: Value::from(Dict::new()), resolved: Arc::default() };
         config.push(vec![Figment::from(Json(name, dict))])?;
         Ok(config)
     }
@@ -140,10 +142,9 @@ fn merge(below: Value, top: Value, by_kind: bool) -> Value {
     match (below, top) {
         (Value::Dict(_, mut below), Value::Dict(tag, top)) => {
             let kind = |d: &Dict| d.get("kind").and_then(|v| v.as_str().map(str::to_owned));
-            if let (true, Some(a), Some(b)) = (by_kind, kind(&below), kind(&top)) {
-                if a != b {
-                    return Value::Dict(tag, top);
-                }
+            let (a, b) = (kind(&below), kind(&top));
+            if by_kind && a.is_some() && b.is_some() && a != b {
+                return Value::Dict(tag, top);
             }
             if by_kind {
                 for (a, b) in EXCLUSIVE {
@@ -194,7 +195,10 @@ fn put(at: &mut serde_json::Value, path: &[&str], value: serde_json::Value) {
 
 fn check_toml(text: &str, name: &str) -> Result<()> {
     Toml::from_str::<Dict>(text).map(|_| ()).map_err(|e| {
-        Error::new(ErrorKind::Config, format!("the config `{name}` is not valid TOML: {}", e.to_string().trim()))
+        Error::new(
+            ErrorKind::Config,
+            format!("the config `{name}` is not valid TOML: {}", e.to_string().trim()),
+        )
     })
 }
 
@@ -227,7 +231,11 @@ fn environment() -> Vec<Figment> {
     variables.sort();
     let layer = |(name, text): (String, String)| {
         let key = name[ENV_PREFIX.len()..].to_lowercase().replace("__", ".");
-        Figment::from(SetOption { source: format!("environment variable {name}"), key, value: toml_value(&text) })
+        Figment::from(SetOption {
+            source: format!("environment variable {name}"),
+            key,
+            value: toml_value(&text),
+        })
     };
     variables.into_iter().map(layer).collect()
 }
@@ -337,13 +345,10 @@ impl Section {
         let mut s = self.child(key);
         let given = s.value.as_dict().cloned().unwrap_or_default();
         let given_kind = given.get("kind").and_then(|v| v.as_str().map(str::to_owned));
-        if given_kind.as_deref().is_none_or(|k| k == default.kind) {
-            if let Ok(Value::Dict(tag, mut merged)) = Value::serialize(default) {
-                merged.extend(given);
-                if matches!(s.value, Value::Dict(..)) {
-                    s.value = Value::Dict(tag, merged);
-                }
-            }
+        let same_kind = given_kind.as_deref().is_none_or(|k| k == default.kind);
+        if let (true, Value::Dict(..), Ok(Value::Dict(tag, mut merged))) = (same_kind, &s.value, Value::serialize(default)) {
+            merged.extend(given);
+            s.value = Value::Dict(tag, merged);
         }
         s
     }
@@ -369,10 +374,16 @@ impl Section {
             Some(v) => match v.as_str() {
                 Some(s) => {
                     let path = format!("{}.kind", self.path());
-                    self.config.record(path.trim_start_matches('.'), s.into(), self.config.source_of(v.tag()));
+                    self.config.record(
+                        path.trim_start_matches('.'),
+                        s.into(),
+                        self.config.source_of(v.tag()),
+                    );
                     Ok(s.to_owned())
                 }
-                None => Err(self.error("kind", "expected the name of a component, such as kind = \"affine\"")),
+                None => {
+                    Err(self.error("kind", "expected the name of a component, such as kind = \"affine\""))
+                }
             },
             None => Err(self.error("kind", "missing: which component is this? Set kind = \"…\"")),
         }
@@ -423,10 +434,10 @@ impl Section {
                 Kind::MissingField(f) => format!("the key `{f}` is missing"),
                 k => k.to_string(),
             };
-            if let Kind::UnknownField(bad, _) = &e.kind {
-                if e.path.last() != Some(bad) {
-                    e.path.push(bad.clone());
-                }
+            if let Kind::UnknownField(bad, _) = &e.kind
+                && e.path.last() != Some(bad)
+            {
+                e.path.push(bad.clone());
             }
             let mut at = self.value.clone();
             let mut tag = at.tag();
@@ -469,10 +480,12 @@ impl Section {
                 let hint = did_you_mean(k, allowed.iter().copied())
                     .map(|g| format!(" (did you mean `{g}`?)"))
                     .unwrap_or_default();
-                return Err(self.error(k, format!("unknown key `{k}`, expected one of `{}`{hint}", allowed.join("`, `"))));
+                return Err(self.error(
+                    k,
+                    format!("unknown key `{k}`, expected one of `{}`{hint}", allowed.join("`, `")),
+                ));
             }
         }
         Ok(())
     }
 }
-

@@ -62,7 +62,9 @@ impl Error {
     /// A failed file operation: `action` is a verb such as "read" or "write".
     pub fn io(action: &str, path: &Path, source: std::io::Error) -> Self {
         let help = match source.kind() {
-            std::io::ErrorKind::NotFound => Some("check the path; relative paths start at the working directory"),
+            std::io::ErrorKind::NotFound => {
+                Some("check the path; relative paths start at the working directory")
+            }
             std::io::ErrorKind::PermissionDenied => Some("check the permissions of the file and its folder"),
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 Some("free some space and run the same command again: finished work is kept")

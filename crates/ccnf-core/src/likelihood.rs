@@ -30,7 +30,12 @@ const BATCH: usize = 4;
 
 impl LikelihoodScoring {
     /// Scoring for a detector with these levels.
-    pub fn new(scorer: Box<dyn Scorer>, router: Box<dyn Router>, norm: LevelNorm, levels: Vec<LevelSpec>) -> Self {
+    pub fn new(
+        scorer: Box<dyn Scorer>,
+        router: Box<dyn Router>,
+        norm: LevelNorm,
+        levels: Vec<LevelSpec>,
+    ) -> Self {
         LikelihoodScoring { scorer, router, norm, levels, statistics: vec![], known_at: vec![] }
     }
 
@@ -152,7 +157,9 @@ impl LikelihoodScoring {
         let known = self.known_at.len();
         let given = match request.given {
             None => None,
-            Some(g) => Some(classes.iter().take(known).position(|c| c == g).ok_or_else(|| unknown_class(g, classes))?),
+            Some(g) => Some(
+                classes.iter().take(known).position(|c| c == g).ok_or_else(|| unknown_class(g, classes))?,
+            ),
         };
         if known == 0 {
             return Err(Error::new(ErrorKind::Usage, "the model has not learnt any class yet"));
@@ -209,11 +216,18 @@ impl LikelihoodScoring {
                 given_maps.clone()
             } else {
                 if table[0][routed].is_empty() {
-                    return Err(Error::new(ErrorKind::Contract, "a router chose a class without asking for likelihoods"));
+                    return Err(Error::new(
+                        ErrorKind::Contract,
+                        "a router chose a class without asking for likelihoods",
+                    ));
                 }
                 self.maps(&table, i, routed)?
             };
-            out.push(ImageScores { given: given_maps, routed: routed_maps, routed_class: classes[routed].clone() });
+            out.push(ImageScores {
+                given: given_maps,
+                routed: routed_maps,
+                routed_class: classes[routed].clone(),
+            });
         }
         Ok(out)
     }
@@ -248,10 +262,9 @@ fn statistics_param(class: &str, values: Vec<f32>) -> Result<Param> {
 }
 
 fn index_of(class: &str, classes: &[String]) -> Result<usize> {
-    classes
-        .iter()
-        .position(|c| c == class)
-        .ok_or_else(|| Error::new(ErrorKind::Contract, format!("class `{class}` was trained on but never added")))
+    classes.iter().position(|c| c == class).ok_or_else(|| {
+        Error::new(ErrorKind::Contract, format!("class `{class}` was trained on but never added"))
+    })
 }
 
 impl Stateful for LikelihoodScoring {

@@ -49,7 +49,12 @@ impl<S> Deref for Build<'_, S> {
 
 impl<S> Build<'_, S> {
     /// Builds the part at `key`, by default `default`.
-    pub fn part<K: ComponentKind + ?Sized>(&self, key: &str, default: &Component, spec: &K::Spec) -> Result<Box<K>> {
+    pub fn part<K: ComponentKind + ?Sized>(
+        &self,
+        key: &str,
+        default: &Component,
+        spec: &K::Spec,
+    ) -> Result<Box<K>> {
         build::<K>(&self.section.component(key, default), spec)
     }
 
@@ -78,8 +83,12 @@ pub fn find<K: ComponentKind + ?Sized>(name: &str, at: &Section) -> Result<&'sta
                 .map(|g| format!(" (did you mean `{g}`?)"))
                 .unwrap_or_default();
             let place = at.error("kind", "");
-            let mut e = Error::new(ErrorKind::UnknownComponent, format!("no {} is called `{name}`{hint}", K::NAME))
-                .help(format!("registered: {}", if names.is_empty() { "none".into() } else { names.join(", ") }));
+            let mut e =
+                Error::new(ErrorKind::UnknownComponent, format!("no {} is called `{name}`{hint}", K::NAME))
+                    .help(format!(
+                        "registered: {}",
+                        if names.is_empty() { "none".into() } else { names.join(", ") }
+                    ));
             for p in place.places() {
                 e = e.at(p.clone());
             }

@@ -41,14 +41,20 @@ impl Snapshot {
         let tensors = s
             .params()
             .into_iter()
-            .map(|p| (p.name().to_owned(), StoredTensor { owner: p.owner().clone(), shape: p.shape(), values: p.to_vec() }))
+            .map(|p| {
+                (
+                    p.name().to_owned(),
+                    StoredTensor { owner: p.owner().clone(), shape: p.shape(), values: p.to_vec() },
+                )
+            })
             .collect();
         Snapshot { tensors, meta }
     }
 
     /// Puts the tensors back into `s`, which must have exactly the same names and shapes.
     pub fn restore_into(&self, s: &mut (impl Stateful + ?Sized)) -> Result<()> {
-        let mut left: BTreeMap<&str, &StoredTensor> = self.tensors.iter().map(|(k, v)| (k.as_str(), v)).collect();
+        let mut left: BTreeMap<&str, &StoredTensor> =
+            self.tensors.iter().map(|(k, v)| (k.as_str(), v)).collect();
         for p in s.params_mut() {
             let Some(t) = left.remove(p.name()) else {
                 return Err(other_model(format!("the checkpoint has no tensor `{}`", p.name())));
@@ -71,8 +77,9 @@ impl Snapshot {
 }
 
 fn other_model(message: String) -> Error {
-    Error::new(ErrorKind::Checkpoint, message)
-        .help("the checkpoint was made by another model or configuration; use the configuration of its run folder")
+    Error::new(ErrorKind::Checkpoint, message).help(
+        "the checkpoint was made by another model or configuration; use the configuration of its run folder",
+    )
 }
 
 /// Name, owner and hash of every tensor: what the forgetting certificate compares.

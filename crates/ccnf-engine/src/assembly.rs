@@ -3,8 +3,8 @@
 use crate::protocol::ProtocolConfig;
 use crate::run_config::{RunConfig, RunSection, Top};
 use ccnf_core::{
-    Config, ConfigFile, Dataset, DatasetSpec, Detector, DetectorSpec, Encoder, EncoderSpec, FusionConfig, Result,
-    Stage, Strategy, StrategySpec, TestIndex, TrainConfig, TrainIndex, build,
+    Config, ConfigFile, Dataset, DatasetSpec, Detector, DetectorSpec, Encoder, EncoderSpec, FusionConfig,
+    Result, Stage, Strategy, StrategySpec, TestIndex, TrainConfig, TrainIndex, build,
 };
 use ccnf_tensor::Streams;
 
@@ -72,13 +72,17 @@ impl Assembly {
         let root = config.root()?;
         let top = Top::read(&root)?;
         let defaults = RunConfig::default();
-        let dataset = build::<dyn Dataset>(&root.component("dataset", &defaults.dataset), &DatasetSpec { seed: top.seed })?;
+        let dataset = build::<dyn Dataset>(
+            &root.component("dataset", &defaults.dataset),
+            &DatasetSpec { seed: top.seed },
+        )?;
         let mut index = dataset.index()?;
         let protocol: ProtocolConfig = root.child("protocol").read()?;
         let tasks = protocol.tasks(&index.classes(), &root.child("protocol"))?;
         index.retain(|c| tasks.iter().flatten().any(|t| t == c));
         let (train_index, test_index) = index.split()?;
-        let strategy = build::<dyn Strategy>(&root.component("strategy", &defaults.strategy), &StrategySpec {})?;
+        let strategy =
+            build::<dyn Strategy>(&root.component("strategy", &defaults.strategy), &StrategySpec {})?;
         let stages = strategy.stages(&tasks);
         let Model { encoder, detector, train, scoring, run } = build_model(config)?;
         Ok(Assembly {
@@ -124,7 +128,9 @@ impl Assembly {
 
     /// The classes of all stages in the order in which they are learnt, with their stage.
     pub fn classes(&self) -> Vec<(String, usize)> {
-        let of_stage = |(s, stage): (usize, &Stage)| stage.classes.iter().map(move |c| (c.clone(), s)).collect::<Vec<_>>();
+        let of_stage = |(s, stage): (usize, &Stage)| {
+            stage.classes.iter().map(move |c| (c.clone(), s)).collect::<Vec<_>>()
+        };
         self.stages.iter().enumerate().flat_map(of_stage).collect()
     }
 }
@@ -153,7 +159,11 @@ fn check_train(train: &TrainConfig, section: &ccnf_core::Section) -> Result<()> 
 }
 
 /// Composes the configuration of a run: the given files (or the embedded quickstart), the environment and `--set`.
-pub fn compose_for_run(files: &[std::path::PathBuf], sets: &[String], quickstart: &'static str) -> Result<Config> {
+pub fn compose_for_run(
+    files: &[std::path::PathBuf],
+    sets: &[String],
+    quickstart: &'static str,
+) -> Result<Config> {
     let layers: Vec<ConfigFile> = if files.is_empty() {
         vec![ConfigFile::Embedded("quickstart", quickstart)]
     } else {

@@ -49,7 +49,11 @@ pub struct Certificate {
 }
 
 /// Compares every stage's tensors with those after the stage before, and the maps of every class with those made when it was learnt.
-pub(crate) fn certify(promised: bool, tensors: &[TensorHashes], evaluations: &[StageEvaluation]) -> Certificate {
+pub(crate) fn certify(
+    promised: bool,
+    tensors: &[TensorHashes],
+    evaluations: &[StageEvaluation],
+) -> Certificate {
     let mut stages = Vec::new();
     for s in 1..tensors.len().min(evaluations.len()) {
         let changed_tensors = tensors[s - 1]
@@ -68,7 +72,13 @@ pub(crate) fn certify(promised: bool, tensors: &[TensorHashes], evaluations: &[S
                 }
             }
         }
-        stages.push(StageCertificate { stage: s, tensors: tensors[s - 1].len(), changed_tensors, maps, changed_maps });
+        stages.push(StageCertificate {
+            stage: s,
+            tensors: tensors[s - 1].len(),
+            changed_tensors,
+            maps,
+            changed_maps,
+        });
     }
     Certificate { promised, holds: stages.iter().all(StageCertificate::holds), stages }
 }

@@ -71,20 +71,28 @@ pub fn write_checkpoint(path: &Path, c: &Checkpoint) -> Result<()> {
         hashes,
         thresholds: c.thresholds.clone(),
     };
-    let header = serde_json::to_string(&header).map_err(|e| Error::new(ErrorKind::Contract, e.to_string()))?;
+    let header =
+        serde_json::to_string(&header).map_err(|e| Error::new(ErrorKind::Contract, e.to_string()))?;
     // One metadata key only: safetensors keeps metadata in a hash map, and the file must be the same every time.
     let metadata = HashMap::from([("ccnf".to_owned(), header)]);
     let views = data
         .iter()
-        .map(|(name, (shape, b))| Ok((name.clone(), TensorView::new(Dtype::F32, shape.clone(), b).map_err(|e| damaged(path, &e.to_string()))?)))
+        .map(|(name, (shape, b))| {
+            Ok((
+                name.clone(),
+                TensorView::new(Dtype::F32, shape.clone(), b).map_err(|e| damaged(path, &e.to_string()))?,
+            ))
+        })
         .collect::<Result<Vec<_>>>()?;
-    let file = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::new(ErrorKind::Contract, e.to_string()))?;
+    let file = safetensors::serialize(views, Some(metadata))
+        .map_err(|e| Error::new(ErrorKind::Contract, e.to_string()))?;
     write_atomic(path, &file)
 }
 
 fn damaged(path: &Path, why: &str) -> Error {
-    Error::new(ErrorKind::Checkpoint, format!("`{}` is not a usable checkpoint: {why}", path.display()))
-        .help("remove the file and run the same command again: the stage is repeated from the last good checkpoint")
+    Error::new(ErrorKind::Checkpoint, format!("`{}` is not a usable checkpoint: {why}", path.display())).help(
+        "remove the file and run the same command again: the stage is repeated from the last good checkpoint",
+    )
 }
 
 /// Reads a checkpoint and checks format and hashes.
@@ -116,7 +124,8 @@ pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
         if view.dtype() != Dtype::F32 {
             return Err(damaged(path, &format!("the tensor `{name}` is not f32")));
         }
-        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let values =
+            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         let owner = header.classes.get(&name).map_or(Owner::Shared, |c| Owner::Class(c.clone()));
         let stored = StoredTensor { owner, shape: (*rows, *cols), values };
         match name.strip_prefix(OPTIMIZER) {

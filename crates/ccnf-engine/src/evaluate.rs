@@ -21,8 +21,11 @@ pub struct EvalOutcome {
 pub(crate) fn run_config(folder: &Path, sets: &[String]) -> Result<Config> {
     let path = folder.join("config.toml");
     if !path.exists() {
-        return Err(Error::new(ErrorKind::Usage, format!("`{}` is not a run folder: it has no config.toml", folder.display()))
-            .help("give the folder that `ccnf run` printed"));
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("`{}` is not a run folder: it has no config.toml", folder.display()),
+        )
+        .help("give the folder that `ccnf run` printed"));
     }
     Config::compose(&[ConfigFile::Path(path)], sets)
 }
@@ -32,8 +35,10 @@ pub(crate) fn stage_path(folder: &Path, stage: Option<usize>) -> Result<PathBuf>
     let path = |s: usize| folder.join(format!("checkpoints/stage{s}.safetensors"));
     let last = (0..).take_while(|s| path(*s).exists()).last();
     match (stage, last) {
-        (_, None) => Err(Error::new(ErrorKind::Checkpoint, format!("`{}` has no finished stage", folder.display()))
-            .help("run it first: `ccnf run … --out DIR`")),
+        (_, None) => {
+            Err(Error::new(ErrorKind::Checkpoint, format!("`{}` has no finished stage", folder.display()))
+                .help("run it first: `ccnf run … --out DIR`"))
+        }
         (Some(s), Some(l)) if s > l => Err(Error::new(
             ErrorKind::Usage,
             format!("`{}` has {} finished stages, not {}", folder.display(), l + 1, s + 1),
@@ -43,7 +48,12 @@ pub(crate) fn stage_path(folder: &Path, stage: Option<usize>) -> Result<PathBuf>
 }
 
 /// Scores the model of a run after `stage` (default: the last) on the dataset of its configuration with `sets` applied.
-pub fn evaluate_run(folder: &Path, stage: Option<usize>, sets: &[String], observer: &dyn Observer) -> Result<EvalOutcome> {
+pub fn evaluate_run(
+    folder: &Path,
+    stage: Option<usize>,
+    sets: &[String],
+    observer: &dyn Observer,
+) -> Result<EvalOutcome> {
     let config = run_config(folder, sets)?;
     let mut a = Assembly::new(&config)?;
     let checkpoint = read_checkpoint(&stage_path(folder, stage)?)?;

@@ -32,7 +32,11 @@ impl Events {
                 .collect();
             write_atomic(path, kept.as_bytes())?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(|e| Error::io("open", path, e))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(|e| Error::io("open", path, e))?;
         Ok(Events { path: path.to_owned(), file })
     }
 

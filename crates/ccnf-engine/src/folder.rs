@@ -52,20 +52,27 @@ impl RunFolder {
     /// Opens or makes the folder for the run `id` and locks it.
     pub fn open(path: &Path, id: &str) -> Result<(RunFolder, FolderState)> {
         std::fs::create_dir_all(path).map_err(|e| Error::io("create the run folder", path, e))?;
-        let foreign = std::fs::read_dir(path).map_err(|e| Error::io("list", path, e))?.flatten().next().is_some()
-            && !path.join("run.json").exists()
-            && !path.join(".lock").exists();
+        let foreign =
+            std::fs::read_dir(path).map_err(|e| Error::io("list", path, e))?.flatten().next().is_some()
+                && !path.join("run.json").exists()
+                && !path.join(".lock").exists();
         if foreign {
-            return Err(Error::new(ErrorKind::Usage, format!("`{}` is not empty and not a run folder", path.display()))
-                .help("choose another --out"));
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("`{}` is not empty and not a run folder", path.display()),
+            )
+            .help("choose another --out"));
         }
         let lock_path = path.join(".lock");
         let lock = File::create(&lock_path).map_err(|e| Error::io("lock", &lock_path, e))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(ErrorKind::Locked, format!("another process is running in `{}`", path.display()))
-                    .help("wait for it, or choose another --out"));
+                return Err(Error::new(
+                    ErrorKind::Locked,
+                    format!("another process is running in `{}`", path.display()),
+                )
+                .help("wait for it, or choose another --out"));
             }
             Err(TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path, e)),
         }
@@ -138,7 +145,8 @@ impl RunFolder {
 
     /// Replaces a JSON file.
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::new(ErrorKind::Contract, e.to_string()))?;
+        let mut text = serde_json::to_string_pretty(value)
+            .map_err(|e| Error::new(ErrorKind::Contract, e.to_string()))?;
         text.push('\n');
         self.write(name, text.as_bytes())
     }

@@ -32,7 +32,8 @@ pub fn fuse(levels: &[LevelMap], config: &FusionConfig) -> Result<FusedMap> {
     let score = match config.image.rule {
         ImageRule::Max => map.data.iter().copied().fold(f32::NEG_INFINITY, f32::max),
         ImageRule::TopMean => {
-            let n = ((map.data.len() as f64 * config.image.fraction).ceil() as usize).clamp(1, map.data.len());
+            let n =
+                ((map.data.len() as f64 * config.image.fraction).ceil() as usize).clamp(1, map.data.len());
             let mut values = map.data.clone();
             values.select_nth_unstable_by(n - 1, |a, b| b.total_cmp(a));
             (values[..n].iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64) as f32
@@ -79,6 +80,8 @@ mod tests {
     #[test]
     fn nan_is_an_error() {
         let l = LevelMap { height: 1, width: 1, data: vec![f32::NAN] };
-        assert!(fuse(&[l], &FusionConfig { map_size: 1, blur_sigma: 0.0, ..FusionConfig::default() }).is_err());
+        assert!(
+            fuse(&[l], &FusionConfig { map_size: 1, blur_sigma: 0.0, ..FusionConfig::default() }).is_err()
+        );
     }
 }

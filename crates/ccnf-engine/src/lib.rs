@@ -29,7 +29,7 @@ pub use environment::environment;
 pub use evaluate::{EvalOutcome, evaluate_run};
 pub use folder::{FolderState, RunFolder};
 pub use fuse::{FusedMap, fuse};
-pub use metrics::{MetricsFile, Number, metrics_schema};
+pub use metrics::{ClassEntry, MetricsFile, Number, Routing, Rows, StageCost, metrics_schema};
 pub use observer::{Observer, Silent};
 pub use predict::{Prediction, Predictor, expand_inputs};
 pub use protocol::{ProtocolConfig, presets};

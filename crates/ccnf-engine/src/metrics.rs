@@ -60,6 +60,9 @@ pub struct Routing {
     pub confusion: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
+/// An R matrix: `[stage][class]`.
+pub type Rows = Vec<Vec<Option<f64>>>;
+
 /// The layout of `metrics.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricsFile {
@@ -70,7 +73,7 @@ pub struct MetricsFile {
     /// The classes of the columns of every matrix, in the order in which they were learnt.
     pub classes: Vec<ClassEntry>,
     /// Metric -> use (`given`, `routed`) -> R matrix: `[stage][class]`, null for classes not yet learnt and undefined values.
-    pub matrices: BTreeMap<String, BTreeMap<String, Vec<Vec<Option<f64>>>>>,
+    pub matrices: BTreeMap<String, BTreeMap<String, Rows>>,
     /// Flat map `metric.use.statistic` -> value; statistics: `acc_final`, `acc_avg`, `fm`, `fm_base`, `bwt`, and `base_final` /
     /// `new_final`, the means over the classes of the first and of the later stages after the last stage. Null = undefined.
     pub summary: BTreeMap<String, Option<f64>>,
@@ -107,7 +110,10 @@ impl MetricsFile {
         let mut file = MetricsFile {
             format: "ccnf-metrics/1".into(),
             run: run.to_owned(),
-            classes: classes.iter().map(|(name, stage)| ClassEntry { name: name.clone(), stage: *stage }).collect(),
+            classes: classes
+                .iter()
+                .map(|(name, stage)| ClassEntry { name: name.clone(), stage: *stage })
+                .collect(),
             matrices: BTreeMap::new(),
             summary: BTreeMap::new(),
             undefined: BTreeMap::new(),
@@ -125,10 +131,17 @@ impl MetricsFile {
         Ok(file)
     }
 
-    fn matrix(&mut self, metric: &str, u: Use, classes: &[(String, usize)], evaluations: &[StageEvaluation]) -> Result<()> {
+    fn matrix(
+        &mut self,
+        metric: &str,
+        u: Use,
+        classes: &[(String, usize)],
+        evaluations: &[StageEvaluation],
+    ) -> Result<()> {
         let failed = |e: ccnf_metrics::MetricsError| Error::new(ErrorKind::Contract, e.to_string());
         let key = format!("{metric}.{u}");
-        let mut r = RMatrix::new(evaluations.len(), classes.iter().map(|(_, s)| *s).collect()).map_err(failed)?;
+        let mut r =
+            RMatrix::new(evaluations.len(), classes.iter().map(|(_, s)| *s).collect()).map_err(failed)?;
         let mut rows = vec![vec![None; classes.len()]; evaluations.len()];
         for e in evaluations {
             for c in &e.classes {
@@ -161,10 +174,18 @@ impl MetricsFile {
         put("bwt", &s.bwt);
         let last = rows.last().cloned().unwrap_or_default();
         let mean_of = |base: bool| -> Metric {
-            let values: Vec<f64> =
-                classes.iter().zip(&last).filter(|((_, s), _)| (*s == 0) == base).filter_map(|(_, v)| *v).collect();
+            let values: Vec<f64> = classes
+                .iter()
+                .zip(&last)
+                .filter(|((_, s), _)| (*s == 0) == base)
+                .filter_map(|(_, v)| *v)
+                .collect();
             if values.is_empty() {
-                return Metric::undefined(if base { "no defined value" } else { "no class of a later stage has a value" });
+                return Metric::undefined(if base {
+                    "no defined value"
+                } else {
+                    "no class of a later stage has a value"
+                });
             }
             Metric::of(values.iter().sum::<f64>() / values.len() as f64)
         };

@@ -49,10 +49,14 @@ pub(crate) fn write_overlays(
         for (kind, row) in choose(class, a.run.overlays) {
             let Some(found) = images.iter().find(|s| s.image.source.label() == row.image) else { continue };
             let source = &found.image.source;
-            let features = cache.get_or_encode(a.dataset.as_ref(), &[source], a.encoder.as_ref(), &mut |_| {})?;
+            let features =
+                cache.get_or_encode(a.dataset.as_ref(), &[source], a.encoder.as_ref(), &mut |_| {})?;
             let views: Vec<&dyn ImageFeatures> = features.iter().map(|f| f.as_ref()).collect();
-            let scores = a.detector.score(&views, ScoreRequest { given: Some(&class.class), routed: false })?;
-            let first = scores.first().ok_or_else(|| Error::new(ErrorKind::Contract, "a detector returned no score"))?;
+            let scores =
+                a.detector.score(&views, ScoreRequest { given: Some(&class.class), routed: false })?;
+            let first = scores
+                .first()
+                .ok_or_else(|| Error::new(ErrorKind::Contract, "a detector returned no score"))?;
             let map = fuse(&first.given, &a.scoring)?.map;
             let mask = match &found.label.mask {
                 MaskSource::At(m) => Some(a.dataset.open_mask(m)?),

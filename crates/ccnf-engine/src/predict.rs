@@ -5,8 +5,8 @@ use crate::checkpoint::read_checkpoint;
 use crate::evaluate::{run_config, stage_path};
 use crate::fuse::fuse;
 use ccnf_core::{
-    Encoder, EncoderInput, Error, ErrorKind, FusionConfig, ImageFeatures, ImageSource, Result, RgbImage, ScoreRequest,
-    restore, unknown_class,
+    Encoder, EncoderInput, Error, ErrorKind, FusionConfig, ImageFeatures, ImageSource, Result, RgbImage,
+    ScoreRequest, restore, unknown_class,
 };
 use ccnf_data::FloatMap;
 use serde::Serialize;
@@ -71,10 +71,13 @@ impl Predictor {
         let pixels = ccnf_data::read_image(path)?;
         let open = || Ok(pixels.clone());
         let encoded = self.encoder.encode(&[EncoderInput { source: &source, open: &open }])?;
-        let features = encoded.first().ok_or_else(|| Error::new(ErrorKind::Contract, "an encoder returned no features"))?;
+        let features = encoded
+            .first()
+            .ok_or_else(|| Error::new(ErrorKind::Contract, "an encoder returned no features"))?;
         let views: [&dyn ImageFeatures; 1] = [features];
         let scores = self.detector.score(&views, ScoreRequest { given: class, routed: class.is_none() })?;
-        let scores = scores.first().ok_or_else(|| Error::new(ErrorKind::Contract, "a detector returned no score"))?;
+        let scores =
+            scores.first().ok_or_else(|| Error::new(ErrorKind::Contract, "a detector returned no score"))?;
         let (levels, name, class_from) = match class {
             Some(c) => (&scores.given, c.to_owned(), "given"),
             None => (&scores.routed, scores.routed_class.clone(), "routed"),
@@ -101,7 +104,7 @@ impl Predictor {
             Some(t) => {
                 let t = t as f32;
                 let span = (t - low).abs().max(1e-6);
-                (t - span, t + span)
+                (t - 0.5 * span, t + 2.0 * span)
             }
             None => (low, high.max(low + 1e-6)),
         }
@@ -131,7 +134,9 @@ pub fn expand_inputs(input: &str) -> Result<Vec<PathBuf>> {
             }
         }
     } else {
-        let pattern = glob::glob(input).map_err(|e| Error::new(ErrorKind::Usage, format!("`{input}` is not a file, a folder or a pattern: {e}")))?;
+        let pattern = glob::glob(input).map_err(|e| {
+            Error::new(ErrorKind::Usage, format!("`{input}` is not a file, a folder or a pattern: {e}"))
+        })?;
         out.extend(pattern.flatten().filter(|p| is_image(p)));
     }
     if out.is_empty() {

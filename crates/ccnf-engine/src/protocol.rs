@@ -22,7 +22,16 @@ macro_rules! presets {
 }
 
 presets!(
-    "realad", "mvtec-14-1", "mvtec-10-5", "mvtec-10-1x5", "mvtec-3x5", "mvtec-15x1", "visa-11-1", "visa-8-4", "visa-8-1x4", "visa-12x1",
+    "realad",
+    "mvtec-14-1",
+    "mvtec-10-5",
+    "mvtec-10-1x5",
+    "mvtec-3x5",
+    "mvtec-15x1",
+    "visa-11-1",
+    "visa-8-4",
+    "visa-8-1x4",
+    "visa-12x1",
 );
 
 #[derive(Deserialize)]
@@ -43,7 +52,9 @@ impl ProtocolConfig {
     /// The tasks for a dataset with these classes. Every class must exist and come once.
     pub fn tasks(&self, classes: &[&str], section: &Section) -> Result<Vec<Vec<String>>> {
         let (tasks, key) = match (&self.preset, &self.tasks) {
-            (Some(_), Some(_)) => return Err(section.error("tasks", "give either `preset` or `tasks`, not both")),
+            (Some(_), Some(_)) => {
+                return Err(section.error("tasks", "give either `preset` or `tasks`, not both"));
+            }
             (Some(name), None) => {
                 let all = presets();
                 let found = all.iter().find(|(n, _)| n == name).map(|(_, t)| t.clone()).ok_or_else(|| {
@@ -61,7 +72,9 @@ impl ProtocolConfig {
             (None, None) => (classes.iter().map(|c| vec![(*c).to_owned()]).collect(), "tasks"),
         };
         if tasks.is_empty() || tasks.iter().any(Vec::is_empty) {
-            return Err(section.error(key, "a protocol has at least one task and every task at least one class"));
+            return Err(
+                section.error(key, "a protocol has at least one task and every task at least one class")
+            );
         }
         let mut seen: Vec<&str> = Vec::new();
         for class in tasks.iter().flatten() {
@@ -70,9 +83,11 @@ impl ProtocolConfig {
                     .map(|g| format!(" (did you mean `{g}`?)"))
                     .unwrap_or_default();
                 let place = section.error(key, "");
-                let mut e =
-                    Error::new(ErrorKind::Dataset, format!("the dataset has no class `{class}`, which the protocol names{hint}"))
-                        .help(format!("the dataset's classes: {}", classes.join(", ")));
+                let mut e = Error::new(
+                    ErrorKind::Dataset,
+                    format!("the dataset has no class `{class}`, which the protocol names{hint}"),
+                )
+                .help(format!("the dataset's classes: {}", classes.join(", ")));
                 for p in place.places() {
                     e = e.at(p.clone());
                 }

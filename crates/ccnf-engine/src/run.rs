@@ -9,7 +9,7 @@ use crate::observer::Observer;
 use crate::overlays::write_overlays;
 use crate::score_stage::{Scoring, StageEvaluation, scores_csv};
 use crate::summary::summary_markdown;
-use crate::train::{load_stage, train_stage};
+use crate::train::{Place, load_stage, train_stage};
 use ccnf_core::{Error, ErrorKind, Result};
 use ccnf_data::cache::FeatureCache;
 use ccnf_tensor::Owner;
@@ -52,13 +52,17 @@ pub fn run(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Resu
     let (folder, state) = RunFolder::open(&path, &id)?;
     if state == FolderState::Finished {
         let metrics = folder.read_json("metrics.json")?.ok_or_else(|| {
-            Error::new(ErrorKind::Checkpoint, format!("the finished run `{}` has no metrics.json", path.display()))
-                .help("remove the run folder and run again")
+            Error::new(
+                ErrorKind::Checkpoint,
+                format!("the finished run `{}` has no metrics.json", path.display()),
+            )
+            .help("remove the run folder and run again")
         })?;
         return Ok(Outcome { folder: path, id, metrics, already_finished: true });
     }
     write_description(&a, &folder)?;
     let cache = FeatureCache::open(Some(a.run.cache_folder()), a.encoder.as_ref())?;
+    let place = Place { folder: &folder, cache: &cache, id: &id, observer };
     let classes = a.classes();
     let (mut files, mut in_memory): (Vec<StageFile>, bool) = (Vec::new(), false);
     for stage in 0..a.stages.len() {
@@ -73,7 +77,8 @@ pub fn run(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Resu
             let c = load_stage(&mut a, &folder, &id, stage)?;
             (read_trainable(&folder, stage)?, c.thresholds)
         } else {
-            let t = train_stage(&mut a, &folder, &cache, &id, stage, in_memory || stage == 0 && !folder.partial_checkpoint().exists(), &earlier, observer)?;
+            let fresh = in_memory || stage == 0 && !folder.partial_checkpoint().exists();
+            let t = train_stage(&mut a, place, stage, fresh, &earlier)?;
             write_trainable(&folder, stage, t.trainable)?;
             (t.trainable, t.thresholds)
         };
@@ -88,22 +93,27 @@ pub fn run(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Resu
         };
         let evaluation = scoring.stage(stage, &classes, observer)?;
         folder.write(&format!("scores/stage{stage}.csv"), &scores_csv(&evaluation)?)?;
-        let file =
-            StageFile { evaluation, tensors: tensor_hashes(a.detector.as_ref()), cost: cost(&a, trainable), thresholds };
+        let file = StageFile {
+            evaluation,
+            tensors: tensor_hashes(a.detector.as_ref()),
+            cost: cost(&a, trainable),
+            thresholds,
+        };
         folder.write_json(&stage_file(stage), &file)?;
         write_timing(&folder, stage, trained.as_secs_f64(), (started.elapsed() - trained).as_secs_f64())?;
         files.push(file);
         in_memory = true;
     }
-    let metrics = finish(&mut a, &folder, &id, &files, &classes, &cache, in_memory, observer)?;
+    let metrics = finish(&mut a, place, &files, &classes, in_memory)?;
     folder.finish(&id)?;
     Ok(Outcome { folder: path, id, metrics, already_finished: false })
 }
 
 fn write_description(a: &Assembly, folder: &RunFolder) -> Result<()> {
     folder.write_json("config.json", &a.config.resolved())?;
-    let text = toml::to_string(&without_null(a.config.resolved_json()))
-        .map_err(|e| Error::new(ErrorKind::Contract, format!("the resolved configuration is not TOML: {e}")))?;
+    let text = toml::to_string(&without_null(a.config.resolved_json())).map_err(|e| {
+        Error::new(ErrorKind::Contract, format!("the resolved configuration is not TOML: {e}"))
+    })?;
     folder.write("config.toml", text.as_bytes())?;
     folder.write_json("environment.json", &environment())
 }
@@ -112,7 +122,9 @@ fn write_description(a: &Assembly, folder: &RunFolder) -> Result<()> {
 fn without_null(v: serde_json::Value) -> serde_json::Value {
     use serde_json::Value as J;
     match v {
-        J::Object(o) => J::Object(o.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_null(v))).collect()),
+        J::Object(o) => J::Object(
+            o.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_null(v))).collect(),
+        ),
         J::Array(a) => J::Array(a.into_iter().filter(|v| !v.is_null()).map(without_null).collect()),
         v => v,
     }
@@ -155,17 +167,14 @@ fn write_timing(folder: &RunFolder, stage: usize, training_seconds: f64, scoring
     folder.write_json("timing.json", &all)
 }
 
-#[allow(clippy::too_many_arguments, reason = "the parts of a finished run, used once")]
 fn finish(
     a: &mut Assembly,
-    folder: &RunFolder,
-    id: &str,
+    place: Place<'_>,
     files: &[StageFile],
     classes: &[(String, usize)],
-    cache: &FeatureCache,
     in_memory: bool,
-    observer: &dyn Observer,
 ) -> Result<MetricsFile> {
+    let Place { folder, cache, id, observer } = place;
     let evaluations: Vec<StageEvaluation> = files.iter().map(|f| f.evaluation.clone()).collect();
     let tensors: Vec<TensorHashes> = files.iter().map(|f| f.tensors.clone()).collect();
     let promised = a.strategy.promises_no_forgetting() && a.detector.keeps_old_scores();

@@ -4,8 +4,8 @@ use crate::fuse::{FusedMap, fuse};
 use crate::metrics::Number;
 use crate::observer::Observer;
 use ccnf_core::{
-    Dataset, Detector, Error, ErrorKind, FusionConfig, ImageFeatures, ImageScores, MaskSource, Result, ResultExt,
-    ScoreRequest, Scored, TestIndex,
+    Dataset, Detector, Error, ErrorKind, FusionConfig, ImageFeatures, ImageScores, MaskSource, Result,
+    ResultExt, ScoreRequest, Scored, TestIndex,
 };
 use ccnf_data::cache::FeatureCache;
 use ccnf_metrics::{AUPRO_FPR_LIMIT, Connectivity, PixelMap, PixelSet, auroc, average_precision, f1_max};
@@ -120,7 +120,12 @@ impl Scoring<'_> {
     }
 
     /// Scores all classes, in order.
-    pub(crate) fn stage(&self, stage: usize, classes: &[(String, usize)], observer: &dyn Observer) -> Result<StageEvaluation> {
+    pub(crate) fn stage(
+        &self,
+        stage: usize,
+        classes: &[(String, usize)],
+        observer: &dyn Observer,
+    ) -> Result<StageEvaluation> {
         let classes: Vec<_> = classes.iter().filter(|(_, learnt)| *learnt <= stage).collect();
         observer.start(&format!("stage {}: scoring", stage + 1), classes.len() as u64);
         let mut out = Vec::with_capacity(classes.len());
@@ -141,8 +146,11 @@ impl Scoring<'_> {
                 .into_par_iter()
                 .map(|scores| {
                     let given = fuse(&scores.given, self.config)?;
-                    let routed =
-                        if scores.routed_class == class { given.clone() } else { fuse(&scores.routed, self.config)? };
+                    let routed = if scores.routed_class == class {
+                        given.clone()
+                    } else {
+                        fuse(&scores.routed, self.config)?
+                    };
                     Ok(Answer { scores, given, routed })
                 })
                 .collect()
@@ -245,8 +253,17 @@ fn pixel_metrics(
 pub(crate) fn scores_csv(e: &StageEvaluation) -> Result<Vec<u8>> {
     let mut w = csv::Writer::from_writer(Vec::new());
     let failed = |e: csv::Error| Error::new(ErrorKind::Contract, e.to_string());
-    w.write_record(["stage", "class", "image", "kind", "anomalous", "score_given", "score_routed", "routed_class"])
-        .map_err(failed)?;
+    w.write_record([
+        "stage",
+        "class",
+        "image",
+        "kind",
+        "anomalous",
+        "score_given",
+        "score_routed",
+        "routed_class",
+    ])
+    .map_err(failed)?;
     for c in &e.classes {
         for r in &c.images {
             w.write_record([

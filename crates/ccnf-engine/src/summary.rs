@@ -40,7 +40,11 @@ pub fn summary_markdown(m: &MetricsFile) -> String {
     let promised = if c.promised { "promised by the strategy" } else { "not promised by the strategy" };
     let _ = writeln!(out, "- forgetting certificate ({promised}): {state}\n");
     let _ = writeln!(out, "## Image AUROC after each stage (class given)\n");
-    let _ = writeln!(out, "| stage | {} |", m.classes.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(" | "));
+    let _ = writeln!(
+        out,
+        "| stage | {} |",
+        m.classes.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(" | ")
+    );
     let _ = writeln!(out, "|---|{}", "---|".repeat(m.classes.len()));
     if let Some(rows) = m.matrices.get("image_auroc").and_then(|u| u.get("given")) {
         for (s, row) in rows.iter().enumerate() {

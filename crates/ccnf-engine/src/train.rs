@@ -7,8 +7,8 @@ use crate::folder::RunFolder;
 use crate::fuse::fuse;
 use crate::observer::Observer;
 use ccnf_core::{
-    Error, ErrorKind, ImageFeatures, ImageSource, Result, ResultExt, ScoreRequest, TrainClass, TrainView, restore,
-    snapshot,
+    Error, ErrorKind, ImageFeatures, ImageSource, Result, ResultExt, ScoreRequest, TrainClass, TrainView,
+    restore, snapshot,
 };
 use ccnf_data::cache::FeatureCache;
 use rayon::prelude::*;
@@ -17,6 +17,15 @@ use std::collections::BTreeMap;
 /// Normal training images per class from which the decision threshold is taken.
 const THRESHOLD_IMAGES: usize = 100;
 
+/// Where a run happens: its folder, features, id, and who watches.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) folder: &'a RunFolder,
+    pub(crate) cache: &'a FeatureCache,
+    pub(crate) id: &'a str,
+    pub(crate) observer: &'a dyn Observer,
+}
+
 /// What training a stage leaves beside the detector's state.
 pub(crate) struct Trained {
     pub(crate) trainable: usize,
@@ -24,7 +33,12 @@ pub(crate) struct Trained {
 }
 
 /// The features of the training images of a stage.
-pub(crate) fn train_view(a: &Assembly, cache: &FeatureCache, stage: usize, observer: &dyn Observer) -> Result<TrainView> {
+pub(crate) fn train_view(
+    a: &Assembly,
+    cache: &FeatureCache,
+    stage: usize,
+    observer: &dyn Observer,
+) -> Result<TrainView> {
     let classes = &a.stages[stage].classes;
     let total: usize = classes.iter().map(|c| a.train_index.images(c).len()).sum();
     observer.start(&format!("stage {}: encoding", stage + 1), total as u64);
@@ -65,21 +79,22 @@ fn owned(c: Checkpoint, id: &str) -> Result<Checkpoint> {
     if c.run == id {
         return Ok(c);
     }
-    Err(Error::new(ErrorKind::Checkpoint, format!("the checkpoint belongs to run {}, this is run {id}", c.run))
-        .help("remove the run folder, or choose another --out"))
+    Err(Error::new(
+        ErrorKind::Checkpoint,
+        format!("the checkpoint belongs to run {}, this is run {id}", c.run),
+    )
+    .help("remove the run folder, or choose another --out"))
 }
 
 /// Trains `stage` and writes its checkpoint. `in_memory` says that the detector already holds the state after the stage before.
 pub(crate) fn train_stage(
     a: &mut Assembly,
-    folder: &RunFolder,
-    cache: &FeatureCache,
-    id: &str,
+    place: Place<'_>,
     stage: usize,
     in_memory: bool,
     earlier: &BTreeMap<String, f64>,
-    observer: &dyn Observer,
 ) -> Result<Trained> {
+    let Place { folder, cache, id, observer } = place;
     let view = train_view(a, cache, stage, observer)?;
     let scope = a.stages[stage].scope;
     let interrupted = if in_memory { None } else { load(a, folder, id, stage)? };
@@ -152,7 +167,8 @@ fn fit_thresholds(a: &Assembly, view: &TrainView) -> Result<BTreeMap<String, f64
     let mut out = BTreeMap::new();
     for class in view.classes() {
         let stride = class.len().div_ceil(THRESHOLD_IMAGES).max(1);
-        let images: Vec<&dyn ImageFeatures> = class.images().iter().step_by(stride).map(|i| i.as_ref()).collect();
+        let images: Vec<&dyn ImageFeatures> =
+            class.images().iter().step_by(stride).map(|i| i.as_ref()).collect();
         let scores = a.detector.score(&images, ScoreRequest { given: Some(class.name()), routed: false })?;
         let scores: Vec<f32> =
             scores.par_iter().map(|s| Ok(fuse(&s.given, scoring)?.score)).collect::<Result<_>>()?;

@@ -59,17 +59,18 @@ impl Adam {
     pub fn step(&mut self, params: &mut [&mut Param], grads: &mut Grads, lr: f64) -> Result<f64> {
         let mut sum = 0.0;
         for p in params.iter().filter(|p| p.is_trainable()) {
-            sum += grads.sum_of_squares(p.value())?;
+            sum += sum_of_squares(grads, p)?;
         }
         let norm = sum.sqrt();
         if !norm.is_finite() {
-            let bad = params.iter().find(|p| {
-                p.is_trainable() && !grads.sum_of_squares(p.value()).is_ok_and(f64::is_finite)
-            });
+            let bad = params
+                .iter()
+                .find(|p| p.is_trainable() && !sum_of_squares(grads, p).is_ok_and(f64::is_finite));
             return Err(TensorError::NonFinite {
                 what: "the gradient".into(),
                 value: norm as f32,
-                place: bad.map_or_else(|| "the sum over all parameters".into(), |p| format!("`{}`", p.name())),
+                place: bad
+                    .map_or_else(|| "the sum over all parameters".into(), |p| format!("`{}`", p.name())),
             });
         }
         let factor = self.settings.clip.map_or(1.0, |c| (c / (norm + 1e-6)).min(1.0)) as f32;
@@ -161,8 +162,9 @@ impl Adam {
             let (r, c) = p.shape();
             for (store, values) in [(&mut self.first, m), (&mut self.second, v)] {
                 // The gradient of sum(p * values) with respect to p is `values`: the way into a device buffer.
-                let mut g =
-                    (p.value().leaky_trace() * crate::mat(values, r, c)?).sum::<dfdx::prelude::Rank0, _>().backward();
+                let mut g = (p.value().leaky_trace() * crate::mat(values, r, c)?)
+                    .sum::<dfdx::prelude::Rank0, _>()
+                    .backward();
                 let new = g.get_or_alloc_mut(p.value()).map_err(|e| TensorError::device("adam", e))?;
                 let old = store.get_or_alloc_mut(p.value()).map_err(|e| TensorError::device("adam", e))?;
                 std::mem::swap(old, new);
@@ -170,4 +172,15 @@ impl Adam {
         }
         Ok(())
     }
+}
+
+/// The sum of squares of a parameter's gradient.
+fn sum_of_squares(grads: &mut Grads, p: &Param) -> Result<f64> {
+    #[cfg(not(feature = "cuda"))]
+    {
+        let g = grads.buffer(p.value())?;
+        Ok(crate::ops::dot(g, g))
+    }
+    #[cfg(feature = "cuda")]
+    grads.sum_of_squares(p.value())
 }

@@ -67,7 +67,11 @@ impl<T: ?Sized> Shareable for T {}
 /// A matrix from row-major values.
 pub fn mat(values: Vec<f32>, rows: usize, cols: usize) -> Result<Mat> {
     if values.len() != rows * cols {
-        return Err(TensorError::shape("mat", format!("{rows} x {cols} values"), format!("{} values", values.len())));
+        return Err(TensorError::shape(
+            "mat",
+            format!("{rows} x {cols} values"),
+            format!("{} values", values.len()),
+        ));
     }
     device().try_tensor_from_vec(values, (rows, cols)).map_err(|e| TensorError::device("mat", e))
 }
@@ -94,6 +98,8 @@ pub fn constant_vec(values: Vec<f32>) -> Result<VarVec> {
 /// A constant scalar.
 pub fn constant_scalar(value: f32) -> Result<Scalar> {
     use dfdx::prelude::PutTape;
-    let t = device().try_tensor_from_vec(vec![value], ()).map_err(|e| TensorError::device("constant_scalar", e))?;
+    let t = device()
+        .try_tensor_from_vec(vec![value], ())
+        .map_err(|e| TensorError::device("constant_scalar", e))?;
     Ok(t.put_tape(SwitchTape::Off))
 }

@@ -46,13 +46,37 @@ pub struct Param {
 
 impl Param {
     /// A weight from row-major values; trainable until it is frozen.
-    pub fn weight(name: impl Into<String>, owner: Owner, values: Vec<f32>, rows: usize, cols: usize) -> Result<Self> {
-        Ok(Param { name: name.into(), owner, role: Role::Weight, trainable: true, value: mat(values, rows, cols)? })
+    pub fn weight(
+        name: impl Into<String>,
+        owner: Owner,
+        values: Vec<f32>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Self> {
+        Ok(Param {
+            name: name.into(),
+            owner,
+            role: Role::Weight,
+            trainable: true,
+            value: mat(values, rows, cols)?,
+        })
     }
 
     /// A buffer from row-major values.
-    pub fn buffer(name: impl Into<String>, owner: Owner, values: Vec<f32>, rows: usize, cols: usize) -> Result<Self> {
-        Ok(Param { name: name.into(), owner, role: Role::Buffer, trainable: false, value: mat(values, rows, cols)? })
+    pub fn buffer(
+        name: impl Into<String>,
+        owner: Owner,
+        values: Vec<f32>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Self> {
+        Ok(Param {
+            name: name.into(),
+            owner,
+            role: Role::Buffer,
+            trainable: false,
+            value: mat(values, rows, cols)?,
+        })
     }
 
     /// The unique name within the model, dots between levels: `level0.block1.lin0.weight`.

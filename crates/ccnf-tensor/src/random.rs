@@ -57,8 +57,11 @@ impl Streams {
     /// A Haar-random rotation of `d` dimensions, row-major, determinant +1: Gram-Schmidt (twice, in f64) on Gaussian
     /// columns, one column flipped if needed.
     pub fn rotation(&self, name: &str, d: usize) -> Vec<f32> {
-        let mut cols: Vec<Vec<f64>> =
-            self.normal(name, d * d).chunks(d.max(1)).map(|c| c.iter().map(|v| f64::from(*v)).collect()).collect();
+        let mut cols: Vec<Vec<f64>> = self
+            .normal(name, d * d)
+            .chunks(d.max(1))
+            .map(|c| c.iter().map(|v| f64::from(*v)).collect())
+            .collect();
         for i in 0..cols.len() {
             for _ in 0..2 {
                 for j in 0..i {
@@ -95,9 +98,9 @@ fn determinant(mut a: Vec<Vec<f64>>) -> f64 {
         det *= a[k][k];
         for i in k + 1..n {
             let f = a[i][k] / a[k][k];
-            for j in k..n {
-                let v = a[k][j];
-                a[i][j] -= f * v;
+            let (above, below) = a.split_at_mut(i);
+            for (x, y) in below[0][k..].iter_mut().zip(&above[k][k..]) {
+                *x -= f * y;
             }
         }
     }

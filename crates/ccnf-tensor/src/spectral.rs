@@ -58,36 +58,24 @@ impl SpectralNorm {
         if self.mode == SpectralMode::Off {
             return Ok(());
         }
-        let (out, inp) = weight.shape();
-        let w = weight.to_vec();
-        let u = self.u.to_vec();
-        let mut v = vec![0.0f64; inp];
-        for (row, ui) in w.chunks_exact(inp).zip(&u) {
-            for (a, b) in v.iter_mut().zip(row) {
-                *a += f64::from(*b) * f64::from(*ui);
-            }
-        }
-        normalise(&mut v);
-        let mut u: Vec<f64> = w
-            .chunks_exact(inp)
-            .map(|row| row.iter().zip(&v).map(|(a, b)| f64::from(*a) * b).sum())
-            .collect();
-        normalise(&mut u);
-        debug_assert_eq!(u.len(), out);
-        self.u.set(u.iter().map(|x| *x as f32).collect())?;
-        self.v.set(v.iter().map(|x| *x as f32).collect())
+        let (u, v) =
+            ops::with_values(weight.value(), |w| power_iteration(w, &self.u.to_vec(), weight.shape().1));
+        self.u.set(u)?;
+        self.v.set(v)
     }
 
     /// The estimate `u^T W v` of the largest singular value with the stored vectors.
     pub fn sigma(&self, weight: &Mat) -> f32 {
-        ops::bilinear_form(&weight.as_vec(), &self.u.to_vec(), &self.v.to_vec())
+        ops::with_values(weight, |w| ops::bilinear_form(w, &self.u.to_vec(), &self.v.to_vec()))
     }
 
     /// The bounded weight in a forward pass; the gradient reaches `weight` also through sigma.
     pub fn effective(&self, weight: &Param) -> Result<Var> {
         match self.mode {
             SpectralMode::Off => Ok(weight.var()),
-            SpectralMode::Literal => ops::spectral_scale(&weight.var(), self.u.value(), self.v.value(), false),
+            SpectralMode::Literal => {
+                ops::spectral_scale(&weight.var(), self.u.value(), self.v.value(), false)
+            }
             SpectralMode::Cap => ops::spectral_scale(&weight.var(), self.u.value(), self.v.value(), true),
         }
     }
@@ -117,7 +105,18 @@ impl SpectralNorm {
     }
 }
 
-fn normalise(v: &mut [f64]) {
+/// `v = W^T u / |.|`, then `u = W v / |.|`, summed in f64.
+fn power_iteration(w: &[f32], u: &[f32], inp: usize) -> (Vec<f32>, Vec<f32>) {
+    let mut v = vec![0.0f64; inp];
+    for (row, ui) in w.chunks_exact(inp.max(1)).zip(u) {
+        ops::add_scaled(&mut v, row, f64::from(*ui));
+    }
+    let v = normalised(&v);
+    let u: Vec<f64> = w.chunks_exact(inp.max(1)).map(|row| ops::dot(row, &v)).collect();
+    (normalised(&u), v)
+}
+
+fn normalised(v: &[f64]) -> Vec<f32> {
     let n = v.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
-    v.iter_mut().for_each(|x| *x /= n);
+    v.iter().map(|x| (x / n) as f32).collect()
 }

@@ -32,9 +32,13 @@ fn close(a: &[f32], b: &[f32], tolerance: f32, what: &str) {
 /// differences to 1e-4.
 fn check(leaves: &[&Mat], own: impl Fn(&[Var]) -> Result<Scalar>, twin: impl Fn(&[Var]) -> Result<Scalar>) {
     let run = |f: &dyn Fn(&[Var]) -> Result<Scalar>| {
-        let (value, (), mut g) =
-            gradients(|| Ok::<_, ccnf_tensor::TensorError>((f(&leaves.iter().map(|l| tracked(l)).collect::<Vec<_>>())?, ())))
-                .unwrap();
+        let (value, (), mut g) = gradients(|| {
+            Ok::<_, ccnf_tensor::TensorError>((
+                f(&leaves.iter().map(|l| tracked(l)).collect::<Vec<_>>())?,
+                (),
+            ))
+        })
+        .unwrap();
         (value, leaves.iter().map(|l| g.of(l).unwrap()).collect::<Vec<_>>())
     };
     let (value, grads) = run(&own);
@@ -43,10 +47,14 @@ fn check(leaves: &[&Mat], own: impl Fn(&[Var]) -> Result<Scalar>, twin: impl Fn(
     for (k, (a, b)) in grads.iter().zip(&twin_grads).enumerate() {
         close(a, b, 1e-5, &format!("gradient of leaf {k} against the twin"));
     }
-    for (k, leaf) in leaves.iter().enumerate() {
-        let mut errors: Vec<f64> = (0..5).map(|seed| finite_difference_error(leaves, k, &grads[k], seed, &own)).collect();
+    for k in 0..leaves.len() {
+        let mut errors: Vec<f64> =
+            (0..5).map(|seed| finite_difference_error(leaves, k, &grads[k], seed, &own)).collect();
         errors.sort_by(f64::total_cmp);
-        assert!(errors[2] < 1e-4, "leaf {k}: finite differences are off by {errors:?} of the gradient's size");
+        assert!(
+            errors[2] < 1e-4,
+            "leaf {k}: finite differences are off by {errors:?} of the gradient's size"
+        );
     }
 }
 
@@ -64,7 +72,8 @@ fn finite_difference_error(
         let moved: Vec<f32> = leaves[k].as_vec().iter().zip(&direction).map(|(v, d)| v + e * d).collect();
         let (r, c) = *leaves[k].shape();
         let moved = mat(moved, r, c).unwrap();
-        let vars: Vec<Var> = leaves.iter().enumerate().map(|(j, l)| constant(if j == k { &moved } else { l })).collect();
+        let vars: Vec<Var> =
+            leaves.iter().enumerate().map(|(j, l)| constant(if j == k { &moved } else { l })).collect();
         f64::from(f(&vars).unwrap().as_vec()[0])
     };
     let expected: f64 = grad.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
@@ -123,7 +132,11 @@ fn affine_tail_equals_its_twin_for_odd_and_even_widths() {
         let leaves = [&normal("x", n, d), &normal("r", n, 2 * (d / 2))];
         for scale in [0.0, 0.35, 0.7] {
             let run = |v: &[Var], own: bool| {
-                let t = if own { ops::affine_tail(&v[0], &v[1], scale)? } else { composed::affine_tail(&v[0], &v[1], scale)? };
+                let t = if own {
+                    ops::affine_tail(&v[0], &v[1], scale)?
+                } else {
+                    composed::affine_tail(&v[0], &v[1], scale)?
+                };
                 Ok(weigh(&t.y, "o") + (t.log_det.square().sum::<Rank0, _>() + weigh(&t.log_scale, "s")))
             };
             check(&leaves, |v| run(v, true), |v| run(v, false));
@@ -142,7 +155,11 @@ fn affine_tail_at_scale_zero_is_additive() {
 fn gradients_of_a_part_of_the_outputs_alone_are_right() {
     let leaves = [&normal("x", 6, 4), &normal("r", 6, 4)];
     let log_det = |v: &[Var], own: bool| {
-        let t = if own { ops::affine_tail(&v[0], &v[1], 0.7)? } else { composed::affine_tail(&v[0], &v[1], 0.7)? };
+        let t = if own {
+            ops::affine_tail(&v[0], &v[1], 0.7)?
+        } else {
+            composed::affine_tail(&v[0], &v[1], 0.7)?
+        };
         Ok(t.log_det.square().sum::<Rank0, _>())
     };
     check(&leaves, |v| log_det(v, true), |v| log_det(v, false));
@@ -152,7 +169,11 @@ fn gradients_of_a_part_of_the_outputs_alone_are_right() {
 fn split_permute_and_sums_equal_their_twins() {
     let x = normal("x", 5, 6);
     let split = |p: Vec<Var>| Ok(weigh(&p[0], "0") + weigh(&p[1], "1") + weigh(&p[2].clone().square(), "2"));
-    check(&[&x], |v| split(ops::split_cols(&v[0], &[1, 3, 2])?), |v| split(composed::split_cols(&v[0], &[1, 3, 2])?));
+    check(
+        &[&x],
+        |v| split(ops::split_cols(&v[0], &[1, 3, 2])?),
+        |v| split(composed::split_cols(&v[0], &[1, 3, 2])?),
+    );
     let (r, q) = (normal("r", 1, 3), normal("q", 1, 3));
     check(
         &[&r, &q],
@@ -165,7 +186,11 @@ fn split_permute_and_sums_equal_their_twins() {
         |v| Ok(weigh(&ops::permute_cols(&v[0], &order)?, "o")),
         |v| Ok(weigh(&composed::permute_cols(&v[0], &order)?, "o")),
     );
-    check(&[&x], |v| Ok(ops::square_sum(&v[0])?.square().sum()), |v| Ok(composed::square_sum(&v[0])?.square().sum()));
+    check(
+        &[&x],
+        |v| Ok(ops::square_sum(&v[0])?.square().sum()),
+        |v| Ok(composed::square_sum(&v[0])?.square().sum()),
+    );
     check(&[&x], |v| ops::mean_square(&v[0]), |v| composed::mean_square(&v[0]));
 }
 

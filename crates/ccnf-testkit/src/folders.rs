@@ -20,7 +20,10 @@ fn present(path: PathBuf, what: &str, variable: &str) -> Option<PathBuf> {
         return Some(path);
     }
     let message = format!("{what} not found at `{}`; set {variable} to test against them", path.display());
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{message} (CI=true: a missing folder is a failure)");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{message} (CI=true: a missing folder is a failure)"
+    );
     use std::io::Write;
     // Straight to the descriptor: the test harness hides what a passing test prints.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {message}");
@@ -38,7 +41,11 @@ pub fn shared_folder() -> Option<PathBuf> {
 
 /// The folder of reference vectors: `CCNF_REFERENCE`, else `reference` in the shared folder.
 pub fn reference_folder() -> Option<PathBuf> {
-    present(from_env("CCNF_REFERENCE").unwrap_or_else(|| shared().join("reference")), "reference vectors", "CCNF_REFERENCE")
+    present(
+        from_env("CCNF_REFERENCE").unwrap_or_else(|| shared().join("reference")),
+        "reference vectors",
+        "CCNF_REFERENCE",
+    )
 }
 
 /// The folder of real images in MVTec AD layout: `CCNF_DATA`, else `data/realad` in the shared folder.

@@ -20,11 +20,15 @@ pub fn finite_difference_error(
                 let moved: Vec<f32> = at.iter().zip(&direction).map(|(v, d)| v + e * d).collect();
                 f(&moved)
             };
-            let expected: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+            let expected: f64 =
+                gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
             let scale = length(gradient) * length(&direction) + 1e-3;
             [1e-3f32, 4e-3, 1e-2, 2e-2]
                 .into_iter()
-                .map(|e| (8.0 * (along(e) - along(-e)) - (along(2.0 * e) - along(-2.0 * e))) / (12.0 * f64::from(e)))
+                .map(|e| {
+                    (8.0 * (along(e) - along(-e)) - (along(2.0 * e) - along(-2.0 * e)))
+                        / (12.0 * f64::from(e))
+                })
                 .map(|d| (d - expected).abs() / scale)
                 .fold(f64::MAX, f64::min)
         })

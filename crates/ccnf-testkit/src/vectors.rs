@@ -107,7 +107,11 @@ impl Vectors {
         for (i, (a, b)) in actual.iter().zip(&b.data).enumerate() {
             let (a, b) = (f64::from(*a), f64::from(*b));
             let ok = if b.is_nan() { a.is_nan() } else { (a - b).abs() <= t.atol + t.rtol * b.abs() };
-            assert!(ok, "{}: `{name}`[{i}] is {a}, expected {b} (atol {}, rtol {})", self.name, t.atol, t.rtol);
+            assert!(
+                ok,
+                "{}: `{name}`[{i}] is {a}, expected {b} (atol {}, rtol {})",
+                self.name, t.atol, t.rtol
+            );
         }
         self.checked.insert(name.to_owned());
     }

@@ -53,25 +53,27 @@ pub use tracing;
 #[doc(hidden)]
 pub use ccnf_core::{Build, ComponentKind, Entry};
 pub use ccnf_core::{
-    Conditioner, Coupling, Dataset, Detector, Encoder, Regularizer, Router, Scorer, Stateful, Strategy, ccnf_tensor,
+    Conditioner, Coupling, Dataset, Detector, Encoder, Regularizer, Router, Scorer, Stateful, Strategy,
+    ccnf_tensor,
 };
 
 /// Everything a component needs, in one `use`.
 pub mod prelude {
     pub use ccnf_core::{
-        BlockCondition, Build, Component, Conditioner, ConditionerSpec, Coupling, CouplingOutput, CouplingSpec, Dataset,
-        DatasetIndex, DatasetSpec, Detector, DetectorSpec, EncodedImage, Encoder, EncoderInput, EncoderSpec, Error,
-        ErrorKind, FlowOutput, FusionConfig, ImageFeatures, ImageScores, ImageSource, LevelMap, LevelNorm, LevelSpec,
-        LikelihoodScoring, LogLikelihood, Mask, MaskSource, Negative, OpenedImage, Peers, Regularizer, RegularizerSpec,
-        Result, ResultExt, RgbImage, RouteInput, Router, RouterSpec, RowInit, ScoreRequest, Scorer, ScorerSpec, Section, Snapshot,
-        Stage, Stateful, StepReport, StoredTensor, Strategy, StrategySpec, TokenLikelihoods, TrainClass, TrainScope,
+        BlockCondition, Build, Component, Conditioner, ConditionerSpec, Coupling, CouplingOutput,
+        CouplingSpec, Dataset, DatasetIndex, DatasetSpec, Detector, DetectorSpec, EncodedImage, Encoder,
+        EncoderInput, EncoderSpec, Error, ErrorKind, FlowOutput, FusionConfig, ImageFeatures, ImageScores,
+        ImageSource, LevelMap, LevelNorm, LevelSpec, LikelihoodScoring, LogLikelihood, Mask, MaskSource,
+        Negative, OpenedImage, Peers, Regularizer, RegularizerSpec, Result, ResultExt, RgbImage, RouteInput,
+        Router, RouterSpec, RowInit, ScoreRequest, Scorer, ScorerSpec, Section, Snapshot, Stage, Stateful,
+        StepReport, StoredTensor, Strategy, StrategySpec, TokenLikelihoods, TrainClass, TrainScope,
         TrainView, unknown_class,
     };
     pub use ccnf_tensor::ops;
     pub use ccnf_tensor::ops::{Film, Index, RowTable};
     pub use ccnf_tensor::{
-        Adam, Grads, Mat, Owner, Param, Role, Scalar, SpectralMode, SpectralNorm, Streams, Var, VarVec, check_finite,
-        constant, gradients, mat, tracked,
+        Adam, Grads, Mat, Owner, Param, Role, Scalar, SpectralMode, SpectralNorm, Streams, Var, VarVec,
+        check_finite, constant, gradients, mat, tracked,
     };
     pub use schemars::JsonSchema;
 }

@@ -39,7 +39,8 @@ impl Ccnf {
         let mut levels = Vec::new();
         for (number, level) in build.levels.iter().enumerate() {
             let scope = format!("level{number}");
-            let spec = FlowSpec { scope: scope.clone(), level: level.clone(), warmup_steps, streams: build.streams };
+            let spec =
+                FlowSpec { scope: scope.clone(), level: level.clone(), warmup_steps, streams: build.streams };
             levels.push(LevelFlow {
                 number,
                 standard: Standard::new(&scope, level.channels)?,
@@ -67,6 +68,30 @@ impl Ccnf {
         })
     }
 
+    /// Fails for a class that cannot be drawn from.
+    fn check(&self, class: &TrainClass) -> Result<()> {
+        if class.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Dataset,
+                format!("the class `{}` has no training image", class.name()),
+            ));
+        }
+        for level in &self.levels {
+            let spec = level.flow.level();
+            let fits = |i: &usize| class.image(*i, level.number).len() == spec.len();
+            if let Some(i) = (0..class.len()).find(|i| !fits(i)) {
+                let (n, name) = (class.image(i, level.number).len(), class.name());
+                let message = format!(
+                    "image {i} of class `{name}` has {n} values at level `{}`, not {}",
+                    spec.name,
+                    spec.len()
+                );
+                return Err(Error::new(ErrorKind::Encoder, message));
+            }
+        }
+        Ok(())
+    }
+
     /// Trainable flags and a fresh optimiser for a stage.
     fn arm(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
         if scope == TrainScope::All && self.baked {
@@ -89,6 +114,7 @@ impl Ccnf {
 
 impl Detector for Ccnf {
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
+        view.classes().iter().try_for_each(|c| self.check(c))?;
         for level in &mut self.levels {
             if level.flow.conditioner().classes().is_empty() {
                 level.standard.fit(view, level.number)?;
@@ -114,8 +140,13 @@ impl Detector for Ccnf {
 
     fn step(&mut self, view: &TrainView, step: u64) -> Result<StepReport> {
         let mut report = StepReport::new();
-        let context =
-            StepContext { view, train: &self.train, regularizers: &self.regularizers, streams: &self.streams, step };
+        let context = StepContext {
+            view,
+            train: &self.train,
+            regularizers: &self.regularizers,
+            streams: &self.streams,
+            step,
+        };
         for level in &mut self.levels {
             level.step(&context, &mut report)?;
         }
@@ -125,7 +156,8 @@ impl Detector for Ccnf {
     fn end_stage(&mut self, view: &TrainView) -> Result<()> {
         let classes = self.classes();
         let levels = &self.levels;
-        self.scoring.end_stage(view, &classes, &|level, class, images| levels[level].image_log_prob(class, images))
+        self.scoring
+            .end_stage(view, &classes, &|level, class, images| levels[level].image_log_prob(class, images))
     }
 
     fn freeze_shared(&mut self) -> Result<()> {
@@ -150,7 +182,8 @@ impl Detector for Ccnf {
     }
 
     fn meta(&self) -> ccnf::serde_json::Value {
-        let meta = Meta { classes: self.classes(), known_at: self.scoring.known_at().to_vec(), baked: self.baked };
+        let meta =
+            Meta { classes: self.classes(), known_at: self.scoring.known_at().to_vec(), baked: self.baked };
         ccnf::serde_json::to_value(meta).unwrap_or_default()
     }
 
@@ -180,7 +213,8 @@ impl Detector for Ccnf {
         let mut out = BTreeMap::new();
         for level in &mut self.levels {
             let steps = level.adam.steps();
-            let store = |values: Vec<f32>| StoredTensor { owner: Owner::Shared, shape: (1, values.len()), values };
+            let store =
+                |values: Vec<f32>| StoredTensor { owner: Owner::Shared, shape: (1, values.len()), values };
             out.insert(format!("level{}.adam.steps", level.number), store(vec![steps as f32]));
             for m in level.adam.moments(&level.flow.params())? {
                 out.insert(format!("{}.adam.first", m.name), store(m.first));
@@ -192,9 +226,12 @@ impl Detector for Ccnf {
 
     fn restore_optimizer(&mut self, state: &BTreeMap<String, StoredTensor>) -> Result<()> {
         for level in &mut self.levels {
-            let steps = state.get(&format!("level{}.adam.steps", level.number)).and_then(|t| t.values.first());
+            let steps =
+                state.get(&format!("level{}.adam.steps", level.number)).and_then(|t| t.values.first());
             let steps = steps.map_or(0, |v| *v as u64);
-            let find = |name: &str, which: &str| state.get(&format!("{name}.adam.{which}")).map(|t| t.values.clone());
+            let find = |name: &str, which: &str| {
+                state.get(&format!("{name}.adam.{which}")).map(|t| t.values.clone())
+            };
             level.adam.restore(&level.flow.params(), steps, |name| {
                 Some((find(name, "first")?, find(name, "second")?))
             })?;

@@ -104,7 +104,12 @@ impl Flow {
 
     /// The condition of tokens for every block: `classes` are indices of known classes, `token` each token's entry there, `position`
     /// each token's cell.
-    pub fn condition(&self, classes: &[usize], token: &Index, position: &Index) -> Result<Vec<BlockCondition>> {
+    pub fn condition(
+        &self,
+        classes: &[usize],
+        token: &Index,
+        position: &Index,
+    ) -> Result<Vec<BlockCondition>> {
         let mut all = self.conditioner.condition(classes, token)?;
         if let Some(code) = &self.position {
             let table = RowTable { table: constant(code), index: Some(position.clone()) };

@@ -85,7 +85,12 @@ pub(crate) fn initial_row(
     Ok(RowInit::Values(winner.1))
 }
 
-fn tokens(level: &LevelFlow, view: &TrainView, class: &TrainClass, streams: &Streams) -> Result<(Mat, Index)> {
+fn tokens(
+    level: &LevelFlow,
+    view: &TrainView,
+    class: &TrainClass,
+    streams: &Streams,
+) -> Result<(Mat, Index)> {
     let spec = &view.levels()[level.number];
     let mut rng = streams.stream(&format!("init.level{}.{}", level.number, class.name()), 0);
     let (mut x, mut position) = (Vec::new(), Vec::new());

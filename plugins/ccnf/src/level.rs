@@ -2,7 +2,7 @@
 
 use crate::flow::Flow;
 use crate::loss::{flow_output, log_prior, step_loss};
-use crate::sampler::{Standard, sample};
+use crate::sampler::{Batch, Standard, sample};
 use ccnf::core::TrainConfig;
 use ccnf::prelude::*;
 use ccnf::rand::Rng;
@@ -34,18 +34,16 @@ impl LevelFlow {
         Ok(prior.iter().zip(f.log_det.as_vec()).map(|(a, b)| a + b).collect())
     }
 
-    /// `log p(x | class)` of all tokens of images.
+    /// `log p(x | class)` of all tokens of images. Each image runs alone: a matrix product rounds differently for another number of
+    /// rows, and an image's map must not depend on its company.
     pub(crate) fn image_log_prob(&self, class: usize, images: &[&dyn ImageFeatures]) -> Result<Vec<f32>> {
         let spec = self.flow.level();
         let mut out = Vec::with_capacity(images.len() * spec.tokens());
-        let position: Vec<u32> = (0..spec.tokens() as u32).collect();
-        for chunk in images.chunks(4) {
-            let mut x = Vec::with_capacity(chunk.len() * spec.len());
-            for image in chunk {
-                self.standard.push(image.level(self.number), &mut x);
-            }
-            let index: Index = position.repeat(chunk.len()).into();
-            out.extend(self.log_prob(&mat(x, index.len(), spec.channels)?, &index, class)?);
+        let position: Index = (0..spec.tokens() as u32).collect();
+        for image in images {
+            let mut x = Vec::with_capacity(spec.len());
+            self.standard.push(image.level(self.number), &mut x);
+            out.extend(self.log_prob(&mat(x, spec.tokens(), spec.channels)?, &position, class)?);
         }
         Ok(out)
     }
@@ -68,7 +66,7 @@ impl LevelFlow {
             .collect::<Result<_>>()?;
         self.flow.begin_step((stage == 0).then_some(step))?;
         let x = constant(&batch.x);
-        let negatives = self.negatives(&batch.x, &batch.class, &classes, &batch.position, known.len(), regularizers, &mut rng)?;
+        let negatives = self.negatives(&batch, &classes, known.len(), regularizers, &mut rng)?;
         let (loss, losses, mut grads) = gradients(|| {
             let output =
                 flow_output(&self.flow, &x, &classes, &batch.class, &batch.position, negatives.as_deref())?;
@@ -82,7 +80,8 @@ impl LevelFlow {
         let lr = train.lr(stage, step);
         let mut params = self.flow.params_mut();
         let norm = self.adam.step(&mut params, &mut grads, lr).map_err(|e| {
-            Error::from(e).at(format!("level `{}`, stage {stage}, step {step}", view.levels()[self.number].name))
+            Error::from(e)
+                .at(format!("level `{}`, stage {stage}, step {step}", view.levels()[self.number].name))
         })?;
         let mut put = |key: &str, value: f64| report.insert(format!("level{}.{key}", self.number), value);
         put("loss", f64::from(loss));
@@ -91,27 +90,26 @@ impl LevelFlow {
         }
         put("grad_norm", norm);
         put("lr", lr);
-        let mean = |v: &VarVec| v.as_vec().iter().map(|v| f64::from(*v)).sum::<f64>() / batch.class.len().max(1) as f64;
+        let mean = |v: &VarVec| {
+            v.as_vec().iter().map(|v| f64::from(*v)).sum::<f64>() / batch.class.len().max(1) as f64
+        };
         put("log_det_per_dim", mean(&losses.output.log_det) / losses.output.dim as f64);
         put("log_prior_per_dim", mean(&losses.output.log_prior) / losses.output.dim as f64);
         Ok(())
     }
 
     /// One wrong class per token (index of a known class), where a regulariser with weight asks for it and another class is known.
-    #[allow(clippy::too_many_arguments, reason = "all of a batch, used once")]
     fn negatives(
         &self,
-        x: &Mat,
-        class: &Index,
+        batch: &Batch,
         classes: &[usize],
-        position: &Index,
         known: usize,
         regularizers: &[Box<dyn Regularizer>],
         rng: &mut impl Rng,
     ) -> Result<Option<Vec<u32>>> {
         let wanted = regularizers.iter().filter(|r| r.weight() > 0.0).filter_map(|r| r.negative()).max();
         let (Some(kind), true) = (wanted, known > 1) else { return Ok(None) };
-        let truth = class.iter().map(|c| classes[*c as usize] as u32);
+        let truth = batch.class.iter().map(|c| classes[*c as usize] as u32);
         if kind == Negative::Uniform {
             return Ok(Some(
                 truth
@@ -122,7 +120,8 @@ impl LevelFlow {
                     .collect(),
             ));
         }
-        let likelihoods = (0..known).map(|c| self.log_prob(x, position, c)).collect::<Result<Vec<_>>>()?;
+        let likelihoods =
+            (0..known).map(|c| self.log_prob(&batch.x, &batch.position, c)).collect::<Result<Vec<_>>>()?;
         Ok(Some(
             truth
                 .enumerate()
@@ -146,7 +145,9 @@ impl LevelFlow {
         });
         let error = match looked {
             Err(e) => e,
-            Ok(_) => Error::new(ErrorKind::NonFinite, format!("the loss is not finite ({loss}) in {}", place())),
+            Ok(_) => {
+                Error::new(ErrorKind::NonFinite, format!("the loss is not finite ({loss}) in {}", place()))
+            }
         };
         error.help("lower the learning rate (train.first.lr, train.later.lr), clip harder (train.clip) or look at the features")
     }

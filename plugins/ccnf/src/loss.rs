@@ -87,4 +87,3 @@ pub fn step_loss(output: FlowOutput, regularizers: &[Box<dyn Regularizer>]) -> R
     }
     Ok(StepLosses { total, terms, output })
 }
-

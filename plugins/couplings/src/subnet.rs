@@ -81,7 +81,12 @@ pub struct Subnet {
 
 impl Subnet {
     /// A subnet that maps the first `input` dims of the tokens (and the condition) to `output` values.
-    pub fn new(config: &SubnetConfig, input: usize, output: usize, build: &Build<'_, CouplingSpec>) -> Result<Self> {
+    pub fn new(
+        config: &SubnetConfig,
+        input: usize,
+        output: usize,
+        build: &Build<'_, CouplingSpec>,
+    ) -> Result<Self> {
         if config.layers == 0 || config.layers > 8 {
             return Err(build.error("subnet.layers", "must be between 1 and 8"));
         }
@@ -90,7 +95,10 @@ impl Subnet {
         }
         if config.last_layer == LastLayer::Zero && config.spectral_norm == SpectralConfig::Literal {
             return Err(build
-                .error("subnet.last_layer", "a last layer that starts at zero has no literal spectral norm (0 / 0)")
+                .error(
+                    "subnet.last_layer",
+                    "a last layer that starts at zero has no literal spectral norm (0 / 0)",
+                )
                 .help("use last_layer = \"uniform\", or spectral_norm = \"cap\""));
         }
         if !config.output_gain.is_finite() {
@@ -109,9 +117,15 @@ impl Subnet {
             let draw = |what: &str, n: usize| {
                 if zero { vec![0.0; n] } else { build.streams.uniform(&format!("{name}.{what}"), n, bound) }
             };
-            let weight =
-                Param::weight(format!("{name}.weight"), Owner::Shared, draw("weight", fan_out * fan_in), fan_out, fan_in)?;
-            let bias = Param::weight(format!("{name}.bias"), Owner::Shared, draw("bias", fan_out), 1, fan_out)?;
+            let weight = Param::weight(
+                format!("{name}.weight"),
+                Owner::Shared,
+                draw("weight", fan_out * fan_in),
+                fan_out,
+                fan_in,
+            )?;
+            let bias =
+                Param::weight(format!("{name}.bias"), Owner::Shared, draw("bias", fan_out), 1, fan_out)?;
             let norm = SpectralNorm::new(&weight, config.spectral_norm.into(), &build.streams)?;
             layers.push(Layer { weight, bias, norm });
         }
@@ -163,7 +177,8 @@ impl Subnet {
     ) -> Result<Var> {
         use ccnf::dfdx::prelude::HasShape;
         let width = |t: &Option<RowTable>| t.as_ref().map_or(0, |t| t.table.shape().1);
-        let parts = ops::split_cols(weight, &[self.input, width(&condition.class), width(&condition.position)])?;
+        let parts =
+            ops::split_cols(weight, &[self.input, width(&condition.class), width(&condition.position)])?;
         match &condition.class {
             Some(class) => tables.push(RowTable {
                 table: ops::linear(&class.table, &parts[1], Some(bias))?,

@@ -1,6 +1,6 @@
 //! Measures how many images per second the embedded encoder takes, decoding and resizing left out and included.
 //!
-//! `cargo run --release -p ccnf-plugin-encoders --example images_per_second [SECONDS]`
+//! `cargo run --release -p ccnf-plugin-encoders --example images_per_second [SECONDS [SIDE…]]`
 
 use ccnf::core::{Config, build};
 use ccnf::prelude::*;
@@ -9,10 +9,12 @@ use ccnf_plugin_encoders as _;
 use std::time::Instant;
 
 fn main() -> Result<()> {
-    let seconds = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(3.0);
+    let mut arguments = std::env::args().skip(1);
+    let seconds = arguments.next().and_then(|s| s.parse().ok()).unwrap_or(3.0);
+    let sides: Vec<usize> = arguments.filter_map(|s| s.parse().ok()).collect();
     let config = Config::from_json("example", &json!({ "encoder": { "kind": "efficientnet-lite0" } }))?;
     let encoder = build::<dyn Encoder>(&config.root()?.child("encoder"), &EncoderSpec {})?;
-    for side in [224, 900] {
+    for &side in if sides.is_empty() { &[224, 900][..] } else { &sides } {
         let data = (0..side * side * 3).map(|i| (i * 7 % 251) as u8).collect();
         let image = RgbImage { width: side, height: side, data };
         let source = ImageSource::Generated("example".into());

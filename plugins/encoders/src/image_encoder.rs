@@ -1,5 +1,6 @@
 //! What the network encoders share: preprocess, run, pool, for many images in parallel.
 
+use crate::channel_last::{ChannelLast, IMPLEMENTATION};
 use crate::network::Network;
 use crate::pooling::pool;
 use crate::preprocess::Preprocess;
@@ -7,9 +8,42 @@ use ccnf::prelude::*;
 use rayon::prelude::*;
 use serde::Serialize;
 
+/// What computes the feature maps.
+pub(crate) enum Runtime {
+    /// Any ONNX graph.
+    General(Network),
+    /// Chains of inverted residual blocks; takes pixels that are not normalised.
+    ChannelLast(Box<ChannelLast>),
+}
+
+impl Runtime {
+    /// Height, width and channels of each output.
+    fn shapes(&self) -> &[[usize; 3]] {
+        match self {
+            Runtime::General(network) => network.shapes(),
+            Runtime::ChannelLast(network) => network.shapes(),
+        }
+    }
+
+    fn run(&self, image: &RgbImage, preprocess: &Preprocess) -> Result<Vec<Vec<f32>>> {
+        match self {
+            Runtime::General(network) => network.run(preprocess.apply(image)?),
+            Runtime::ChannelLast(network) => network.run(&preprocess.square(image)?),
+        }
+    }
+
+    /// Part of the fingerprint where features are not those of the general runtime.
+    fn implementation(&self) -> Option<&'static str> {
+        match self {
+            Runtime::General(_) => None,
+            Runtime::ChannelLast(_) => Some(IMPLEMENTATION),
+        }
+    }
+}
+
 /// A network between preprocessing and pooling. Every image runs alone, so the batch cannot matter.
 pub(crate) struct ImageEncoder {
-    network: Network,
+    network: Runtime,
     preprocess: Preprocess,
     levels: Vec<LevelSpec>,
     windows: Vec<usize>,
@@ -19,7 +53,7 @@ pub(crate) struct ImageEncoder {
 impl ImageEncoder {
     /// `names` and `windows` are per output of the network; `weights` are the model file's bytes.
     pub(crate) fn new(
-        network: Network,
+        network: Runtime,
         preprocess: Preprocess,
         names: Vec<String>,
         windows: Vec<usize>,
@@ -30,7 +64,7 @@ impl ImageEncoder {
             .zip(network.shapes())
             .map(|(name, &[height, width, channels])| LevelSpec { name, height, width, channels })
             .collect();
-        let fingerprint = fingerprint(weights, &preprocess, &levels, &windows);
+        let fingerprint = fingerprint(weights, network.implementation(), &preprocess, &levels, &windows);
         ImageEncoder { network, preprocess, levels, windows, fingerprint }
     }
 
@@ -50,8 +84,12 @@ impl ImageEncoder {
     }
 
     fn encode_one(&self, image: &EncoderInput<'_>) -> Result<EncodedImage> {
-        let planes = self.preprocess.apply(&(image.open)()?)?;
-        let maps = self.network.run(planes)?.into_iter().zip(&self.levels).zip(&self.windows);
+        let maps = self
+            .network
+            .run(&(image.open)()?, &self.preprocess)?
+            .into_iter()
+            .zip(&self.levels)
+            .zip(&self.windows);
         maps.map(|((map, level), &window)| {
             if let Some(bad) = map.iter().find(|v| !v.is_finite()) {
                 return Err(Error::new(ErrorKind::NonFinite, format!("level `{}` holds {bad}", level.name)));
@@ -63,11 +101,19 @@ impl ImageEncoder {
 }
 
 /// BLAKE3 over everything that determines the features. `FORMAT` counts the changes of this code that change them.
-fn fingerprint(weights: &[u8], preprocess: &Preprocess, levels: &[LevelSpec], windows: &[usize]) -> String {
+fn fingerprint(
+    weights: &[u8],
+    implementation: Option<&str>,
+    preprocess: &Preprocess,
+    levels: &[LevelSpec],
+    windows: &[usize],
+) -> String {
     const FORMAT: u32 = 1;
     #[derive(Serialize)]
     struct Settings<'a> {
         format: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        implementation: Option<&'a str>,
         weights: String,
         preprocess: &'a Preprocess,
         levels: &'a [LevelSpec],
@@ -75,6 +121,7 @@ fn fingerprint(weights: &[u8], preprocess: &Preprocess, levels: &[LevelSpec], wi
     }
     let settings = Settings {
         format: FORMAT,
+        implementation,
         weights: blake3::hash(weights).to_hex().to_string(),
         preprocess,
         levels,

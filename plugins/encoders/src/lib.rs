@@ -9,6 +9,7 @@
 //! Features of a network depend on the processor in their last bits, since the fastest kernels for it are chosen; on one
 //! machine they are bitwise repeatable.
 
+mod channel_last;
 pub mod features;
 mod image_encoder;
 mod lite0;

@@ -1,7 +1,8 @@
 //! EfficientNet-Lite0 with ImageNet weights, part of the program.
 
-use crate::image_encoder::ImageEncoder;
-use crate::network::{Network, parse};
+use crate::channel_last::ChannelLast;
+use crate::image_encoder::{ImageEncoder, Runtime};
+use crate::network::parse;
 use crate::pooling::check_window;
 use crate::preprocess::{Preprocess, ResizeFilter, ResizeMode};
 use ccnf::prelude::*;
@@ -94,14 +95,10 @@ impl Lite0 {
         }
         let windows = levels.iter().map(|l| pool_levels.get(l).copied().unwrap_or(pool)).collect();
         let names: Vec<String> = levels.iter().map(|l| l.name().to_owned()).collect();
-        let (network, names) = Network::compile(
-            parse(WEIGHTS, "efficientnet-lite0")?,
-            "efficientnet-lite0",
-            None,
-            &names,
-            size,
-        )?;
-        Ok(Lite0(ImageEncoder::new(network, Preprocess::unit(size, resize, filter), names, windows, WEIGHTS)))
+        let name = "efficientnet-lite0";
+        let network = Box::new(ChannelLast::compile(&parse(WEIGHTS, name)?, name, &names, size)?);
+        let preprocess = Preprocess::unit(size, resize, filter);
+        Ok(Lite0(ImageEncoder::new(Runtime::ChannelLast(network), preprocess, names, windows, WEIGHTS)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Any ONNX network.
 
-use crate::image_encoder::ImageEncoder;
+use crate::image_encoder::{ImageEncoder, Runtime};
 use crate::network::{Network, parse};
 use crate::pooling::check_window;
 use crate::preprocess::{Preprocess, ResizeFilter, ResizeMode};
@@ -95,7 +95,7 @@ impl Onnx {
         }
         let windows = names.iter().map(|n| pool_levels.get(n).copied().unwrap_or(pool)).collect();
         let preprocess = Preprocess { size, resize, filter, mean, std };
-        Ok(Onnx(ImageEncoder::new(network, preprocess, names, windows, &bytes)))
+        Ok(Onnx(ImageEncoder::new(Runtime::General(network), preprocess, names, windows, &bytes)))
     }
 }
 

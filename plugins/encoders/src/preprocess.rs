@@ -49,17 +49,21 @@ impl Preprocess {
 
     /// The network's input `[3][size][size]`.
     pub fn apply(&self, image: &RgbImage) -> Result<Vec<f32>> {
+        Ok(normalize_chw(&self.square(image)?, self.mean, self.std))
+    }
+
+    /// The resized image, not normalised.
+    pub fn square(&self, image: &RgbImage) -> Result<RgbImage> {
         let filter = match self.filter {
             ResizeFilter::Bilinear => Filter::Bilinear,
             ResizeFilter::Lanczos => Filter::Lanczos,
         };
-        let square = match self.resize {
-            ResizeMode::Squash => resize(image, self.size, self.size, filter)?,
+        match self.resize {
+            ResizeMode::Squash => resize(image, self.size, self.size, filter),
             ResizeMode::ShorterSideCrop => {
-                centre_crop(&resize_shorter_side(image, self.size, filter)?, self.size, self.size)?
+                centre_crop(&resize_shorter_side(image, self.size, filter)?, self.size, self.size)
             }
-        };
-        Ok(normalize_chw(&square, self.mean, self.std))
+        }
     }
 }
 

@@ -48,7 +48,9 @@ impl Entropy {
     pub fn new(config: EntropyConfig, build: &Build<'_, RegularizerSpec>) -> Result<Self> {
         crate::checked_weight(config.weight, build)?;
         match config.tau {
-            Temperature::Value(v) if !(v > 0.0 && v.is_finite()) => Err(build.error("tau", "must be positive")),
+            Temperature::Value(v) if !(v > 0.0 && v.is_finite()) => {
+                Err(build.error("tau", "must be positive"))
+            }
             _ => Ok(Entropy { config }),
         }
     }

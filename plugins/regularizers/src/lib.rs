@@ -18,5 +18,9 @@ use ccnf::prelude::*;
 
 /// Checks a weight from a config.
 fn checked_weight(weight: f32, build: &Build<'_, RegularizerSpec>) -> Result<f32> {
-    if weight.is_finite() && weight >= 0.0 { Ok(weight) } else { Err(build.error("weight", "must be finite and not negative")) }
+    if weight.is_finite() && weight >= 0.0 {
+        Ok(weight)
+    } else {
+        Err(build.error("weight", "must be finite and not negative"))
+    }
 }

@@ -42,4 +42,10 @@ impl Regularizer for LogDet {
     }
 }
 
-ccnf::register_component!(Regularizer, "log-det", LogDetConfig, LogDet::new, "(1/D) E|J|: keeps the log-determinant small");
+ccnf::register_component!(
+    Regularizer,
+    "log-det",
+    LogDetConfig,
+    LogDet::new,
+    "(1/D) E|J|: keeps the log-determinant small"
+);

@@ -93,9 +93,14 @@ impl LikelihoodEntropy {
         match (self.config.tau, &self.chosen) {
             (Temperature::Nats(t), _) => Ok(t),
             (_, None) => Ok(dim as f64),
-            (_, Some(chosen)) => chosen.to_vec().get(level).filter(|t| **t > 0.0).map(|t| f64::from(*t)).ok_or_else(|| {
-                Error::new(ErrorKind::Contract, format!("tau = \"auto\" was not calibrated for level {level}"))
-            }),
+            (_, Some(chosen)) => {
+                chosen.to_vec().get(level).filter(|t| **t > 0.0).map(|t| f64::from(*t)).ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Contract,
+                        format!("tau = \"auto\" was not calibrated for level {level}"),
+                    )
+                })
+            }
         }
     }
 }
@@ -141,7 +146,10 @@ impl Scorer for LikelihoodEntropy {
         let mut taus = Vec::with_capacity(levels.len());
         for (level, (dim, by_class)) in levels.iter().enumerate() {
             let tau = choose_temperature(&[by_class]).unwrap_or_else(|| {
-                ccnf::tracing::warn!(level, "no temperature gives the target entropy; tau is the number of channels");
+                ccnf::tracing::warn!(
+                    level,
+                    "no temperature gives the target entropy; tau is the number of channels"
+                );
                 *dim as f64
             });
             ccnf::tracing::debug!(level, tau, "temperature of the class posterior");
@@ -207,7 +215,8 @@ mod tests {
             (0..3).map(|c| (0..40).map(|t| ((t * 5 + c * 11) % 13) as f32 * scale).collect()).collect()
         };
         let mut s = scorer(json!({ "tau": "auto" }), 2).unwrap();
-        let before = s.score(&TokenLikelihoods { level: 0, by_class: &table(1.0), dim: 4, class: 0, peers: &[0, 1] });
+        let before =
+            s.score(&TokenLikelihoods { level: 0, by_class: &table(1.0), dim: 4, class: 0, peers: &[0, 1] });
         assert_eq!(before.unwrap_err().kind(), ErrorKind::Contract);
         s.calibrate(&[(4, table(1.0)), (8, table(10.0))]).unwrap();
         let stored = s.params()[0].to_vec();

@@ -20,9 +20,16 @@ fn pixel(image: usize, i: usize) -> u8 {
 pub(crate) fn run(rounds: usize, alone: bool) -> Result<Outcome> {
     let config = json!({"encoder": {"kind": "efficientnet-lite0", "size": SIDE, "pool": 1,
         "levels": ["stride4", "stride8", "stride16"]}});
-    let encoder = build::<dyn Encoder>(&Config::from_json("bench", &config)?.root()?.child("encoder"), &EncoderSpec {})?;
+    let encoder = build::<dyn Encoder>(
+        &Config::from_json("bench", &config)?.root()?.child("encoder"),
+        &EncoderSpec {},
+    )?;
     let images: Vec<RgbImage> = (0..BATCH)
-        .map(|k| RgbImage { width: SIDE, height: SIDE, data: (0..SIDE * SIDE * 3).map(|i| pixel(k, i)).collect() })
+        .map(|k| RgbImage {
+            width: SIDE,
+            height: SIDE,
+            data: (0..SIDE * SIDE * 3).map(|i| pixel(k, i)).collect(),
+        })
         .collect();
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("images.f32");
@@ -33,7 +40,7 @@ pub(crate) fn run(rounds: usize, alone: bool) -> Result<Outcome> {
     let arguments = [model.as_ref(), file.as_ref(), batch.as_ref(), threads.as_ref()];
     let mut peer = if alone { None } else { Some(Peer::start("encode.py", &arguments, THREADS)?) };
     let source = ImageSource::Generated("bench".into());
-    let (ours, theirs) = interleave(
+    let turns = interleave(
         rounds,
         peer.as_mut(),
         || {
@@ -47,7 +54,11 @@ pub(crate) fn run(rounds: usize, alone: bool) -> Result<Outcome> {
             for level in 0..3 {
                 let ours: f64 = encoded.iter().flat_map(|e| &e[level]).map(|v| f64::from(v.abs())).sum();
                 let theirs = reply.values["sums"][level].as_f64().unwrap_or(f64::NAN);
-                if !((ours - theirs).abs() <= TOLERANCE * theirs.abs()) {
+                if (ours - theirs)
+                    .abs()
+                    .partial_cmp(&(TOLERANCE * theirs.abs()))
+                    .is_none_or(std::cmp::Ordering::is_gt)
+                {
                     return Err(format!("the features differ: {ours} here, {theirs} in the peer").into());
                 }
             }
@@ -55,17 +66,18 @@ pub(crate) fn run(rounds: usize, alone: bool) -> Result<Outcome> {
         },
     )?;
     let rate = |ms: f64| BATCH as f64 * 1e3 / ms;
-    let mut extra = vec![("encode.ours_images_per_s".into(), rate(ours.median_ms()))];
-    if !theirs.is_empty() {
-        extra.push(("encode.onnxruntime_images_per_s".into(), rate(theirs.median_ms())));
+    let mut extra = vec![("encode.ours_images_per_s".into(), rate(turns.ours.median_ms()))];
+    if !turns.theirs.is_empty() {
+        extra.push(("encode.onnxruntime_images_per_s".into(), rate(turns.theirs.median_ms())));
     }
     Ok(Outcome {
         name: "encode".into(),
-        work: format!("efficientnet-lite0 to stride 16, {BATCH} images of {SIDE} px; ours with the conversion of the pixels"),
+        work: format!(
+            "efficientnet-lite0 to stride 16, {BATCH} images of {SIDE} px; ours with the conversion of the pixels"
+        ),
         peer_key: "onnxruntime",
         peer: peer.as_ref().map(Peer::version).unwrap_or_default(),
-        ours,
-        theirs,
+        turns,
         extra,
     })
 }

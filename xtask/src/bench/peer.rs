@@ -19,7 +19,11 @@ fn folder() -> PathBuf {
 
 fn call(program: impl AsRef<OsStr>, args: &[&OsStr]) -> Result<()> {
     let status = Command::new(&program).args(args).status()?;
-    if status.success() { Ok(()) } else { Err(format!("{} failed: {status}", program.as_ref().display()).into()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{} failed: {status}", program.as_ref().display()).into())
+    }
 }
 
 /// The interpreter of the peers' virtual environment, which is made when it is missing or its packages are others.
@@ -73,6 +77,11 @@ impl Peer {
     /// Its name and version.
     pub(crate) fn version(&self) -> String {
         self.ready["version"].as_str().unwrap_or("unknown").to_owned()
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// One piece of work.

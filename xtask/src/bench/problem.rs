@@ -55,7 +55,8 @@ impl Problem {
             flow.conditioner_mut().grow(&format!("c{c}"), &RowInit::Random)?;
         }
         let sections = section.components("regularizers", &[])?;
-        let regularizers = sections.iter().map(|s| ccnf::core::build::<dyn Regularizer>(s, &RegularizerSpec {}));
+        let regularizers =
+            sections.iter().map(|s| ccnf::core::build::<dyn Regularizer>(s, &RegularizerSpec {}));
         let class: Index = (0..TOKENS).map(|n| (n * CLASSES / TOKENS) as u32).collect();
         let cell: Index = (0..TOKENS).map(|n| (n * 7919 % (GRID * GRID)) as u32).collect();
         // Classes with means and scales of their own.
@@ -93,7 +94,9 @@ impl Problem {
         tensors.push(("cell".into(), Dtype::U32, vec![TOKENS], indices(&self.cell)));
         let views = tensors
             .iter()
-            .map(|(name, dtype, shape, data)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), data)?)))
+            .map(|(name, dtype, shape, data)| {
+                Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), data)?))
+            })
             .collect::<Result<Vec<_>>>()?;
         safetensors::serialize_to_file(views, None, path)?;
         Ok(())

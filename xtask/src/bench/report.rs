@@ -1,13 +1,13 @@
 //! Results as a line, a flat JSON map and docs/performance.md.
 
-use super::{Outcome, THREADS, machine};
+use super::{Outcome, QUIET, THREADS, machine};
 use crate::Result;
 use ccnf::serde_json::{Map, Value};
 use std::fmt::Write;
 
 /// `peer / ours`: above 1 this project is faster.
 fn ratio(o: &Outcome) -> f64 {
-    o.theirs.median_ms() / o.ours.median_ms()
+    o.turns.theirs.median_ms() / o.turns.ours.median_ms()
 }
 
 fn times(s: &super::Samples) -> String {
@@ -17,12 +17,15 @@ fn times(s: &super::Samples) -> String {
 
 /// One line for the terminal.
 pub(crate) fn line(o: &Outcome) -> String {
-    let mut line = format!("{}: ours {} ms", o.name, times(&o.ours));
-    if !o.theirs.is_empty() {
-        let _ = write!(line, ", {} {} ms, ratio {:.2}", o.peer, times(&o.theirs), ratio(o));
-        let _ = write!(line, " (of the minima {:.2})", o.theirs.min_ms() / o.ours.min_ms());
+    let mut line = format!("{}: ours {} ms", o.name, times(&o.turns.ours));
+    if !o.turns.theirs.is_empty() {
+        let _ = write!(line, ", {} {} ms, ratio {:.2}", o.peer, times(&o.turns.theirs), ratio(o));
+        let _ = write!(line, " (of the minima {:.2})", o.turns.theirs.min_ms() / o.turns.ours.min_ms());
     }
-    o.extra.iter().for_each(|(k, v)| drop(write!(line, ", {k} {v:.0}")));
+    let _ = write!(line, "; {} turns, {} disturbed ones left out", o.turns.ours.len(), o.turns.disturbed);
+    for (k, v) in &o.extra {
+        let _ = write!(line, ", {k} {v:.0}");
+    }
     line
 }
 
@@ -37,11 +40,13 @@ pub(crate) fn json(outcomes: &[Outcome], gemm: f64) -> Result<String> {
             put(format!("{}.{who}_min_ms", o.name), s.min_ms());
             put(format!("{}.{who}_iqr_ms", o.name), s.quantile_ms(0.75) - s.quantile_ms(0.25));
         };
-        side("ours", &o.ours);
-        if !o.theirs.is_empty() {
-            side(short, &o.theirs);
+        side("ours", &o.turns.ours);
+        if !o.turns.theirs.is_empty() {
+            side(short, &o.turns.theirs);
             put(format!("{}.vs_{}", o.name, o.peer_key), ratio(o));
         }
+        put(format!("{}.turns", o.name), o.turns.ours.len() as f64);
+        put(format!("{}.disturbed_turns", o.name), o.turns.disturbed as f64);
         o.extra.iter().for_each(|(k, v)| put(k.clone(), *v));
     }
     put("gemm_gflops".into(), gemm);
@@ -63,16 +68,32 @@ pub(crate) fn markdown(outcomes: &[Outcome], gemm: f64, rounds: usize) -> Result
     )?;
     writeln!(
         text,
-        "Ours and the peer take turns in one run and never run at the same time; {rounds} turns each after a warm-up. Times are \
+        "Ours and the peer take turns in one run and never run at the same time; {rounds} turns each after a warm-up. A \
+         turn during which other processes used more than {QUIET} cores is left out, for both sides. Times are \
          median (minimum; quartiles) in milliseconds. The ratio is the peer's median by ours: above 1 this project is faster.\n",
     )?;
     text += "| bench | work | peer | ours, ms | peer, ms | ratio |\n|---|---|---|---|---|---|\n";
     for o in outcomes {
-        let peer = if o.theirs.is_empty() { ["-".into(), "-".into()] } else { [times(&o.theirs), format!("{:.2}", ratio(o))] };
-        writeln!(text, "| `{}` | {} | {} | {} | {} | {} |", o.name, o.work, o.peer, times(&o.ours), peer[0], peer[1])?;
+        let peer = if o.turns.theirs.is_empty() {
+            ["-".into(), "-".into()]
+        } else {
+            [times(&o.turns.theirs), format!("{:.2}", ratio(o))]
+        };
+        writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {} | {} |",
+            o.name,
+            o.work,
+            o.peer,
+            times(&o.turns.ours),
+            peer[0],
+            peer[1]
+        )?;
     }
     text += "\n| further values | |\n|---|---|\n";
-    outcomes.iter().flat_map(|o| &o.extra).for_each(|(k, v)| drop(writeln!(text, "| `{k}` | {v:.0} |")));
+    for (k, v) in outcomes.iter().flat_map(|o| &o.extra) {
+        writeln!(text, "| `{k}` | {v:.0} |")?;
+    }
     writeln!(text, "| `gemm_gflops` | {gemm:.0} |\n")?;
     text += "Both sides of a training step start from the same values and batch; the run fails when the parameters' number or \
              the losses of the first steps differ. The peer's peak memory includes its interpreter and libraries.\n";

@@ -1,6 +1,6 @@
 //! Times of one side.
 
-/// Seconds, one per turn.
+/// Seconds, one per counted turn, ascending.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Samples(Vec<f64>);
 
@@ -8,6 +8,10 @@ impl Samples {
     pub(crate) fn push(&mut self, seconds: f64) {
         let at = self.0.partition_point(|s| *s < seconds);
         self.0.insert(at, seconds);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

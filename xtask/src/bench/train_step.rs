@@ -37,7 +37,7 @@ pub(crate) fn run(dim: usize, rounds: usize, alone: bool) -> Result<Outcome> {
     let classes: Vec<usize> = (0..CLASSES).collect();
     let mut peak_theirs = None;
     machine::reset_peak();
-    let (ours, theirs) = interleave(
+    let turns = interleave(
         rounds,
         peer.as_mut(),
         || {
@@ -68,12 +68,14 @@ pub(crate) fn run(dim: usize, rounds: usize, alone: bool) -> Result<Outcome> {
     let peaks = [("ours_peak_mib", machine::peak_mib()), ("torch_peak_mib", peak_theirs)];
     let extra = peaks.iter().filter_map(|(k, v)| v.map(|v| (format!("{name}.{k}"), v))).collect();
     Ok(Outcome {
-        work: format!("training step, N = {TOKENS}, D = {dim}, 8 blocks, {} parameters", problem.parameters()),
+        work: format!(
+            "training step, N = {TOKENS}, D = {dim}, 8 blocks, {} parameters",
+            problem.parameters()
+        ),
         name,
         peer_key: "torch_eager",
         peer: peer.as_ref().map(Peer::version).unwrap_or_default(),
-        ours,
-        theirs,
+        turns,
         extra,
     })
 }

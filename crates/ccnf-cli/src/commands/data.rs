@@ -16,8 +16,11 @@ pub(crate) fn data(command: &DataCommand) -> Result<()> {
 }
 
 fn synth(a: &SynthArgs) -> Result<()> {
-    let classes: Vec<String> =
-        if a.classes.is_empty() { all_classes().iter().map(|c| (*c).to_string()).collect() } else { a.classes.clone() };
+    let classes: Vec<String> = if a.classes.is_empty() {
+        all_classes().iter().map(|c| (*c).to_string()).collect()
+    } else {
+        a.classes.clone()
+    };
     let spec = SyntheticSpec {
         seed: a.seed,
         size: a.size,
@@ -42,7 +45,9 @@ fn synth(a: &SynthArgs) -> Result<()> {
 
 fn inspect(args: &ConfigArgs) -> Result<()> {
     let a = Assembly::new(&compose(args)?)?;
-    let mut text = String::from("| class | train | test good | test defective | with mask | sizes |\n|---|---|---|---|---|---|\n");
+    let mut text = String::from(
+        "| class | train | test good | test defective | with mask | sizes |\n|---|---|---|---|---|---|\n",
+    );
     let mut broken = Vec::new();
     let bars = Bars::new();
     let classes = a.classes();
@@ -63,7 +68,11 @@ fn inspect(args: &ConfigArgs) -> Result<()> {
             if let MaskSource::At(m) = &s.label.mask {
                 let check = a.dataset.open_mask(m).and_then(|mask| {
                     let image = a.dataset.open(&s.image.source)?.image;
-                    ccnf_data::check_mask_size(&mask, &m.label(), (&s.image.source.label(), image.width, image.height))
+                    ccnf_data::check_mask_size(
+                        &mask,
+                        &m.label(),
+                        (&s.image.source.label(), image.width, image.height),
+                    )
                 });
                 broken.extend(check.err());
             }
@@ -75,7 +84,11 @@ fn inspect(args: &ConfigArgs) -> Result<()> {
             (Some(a), Some(b), n) => format!("{n} sizes, {} x {} to {} x {}", a.0, a.1, b.0, b.1),
             _ => "-".into(),
         };
-        text += &format!("| {class} | {} | {} | {defective} | {masks} | {size} |\n", train.len(), test.len() - defective);
+        text += &format!(
+            "| {class} | {} | {} | {defective} | {masks} | {size} |\n",
+            train.len(),
+            test.len() - defective
+        );
         bars.advance(n as u64 + 1, class);
     }
     bars.finish();

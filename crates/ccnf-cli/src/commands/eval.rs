@@ -6,8 +6,14 @@ use crate::exit::print;
 use crate::progress::Bars;
 use ccnf_core::{Error, ErrorKind, Result, write_atomic};
 
-const COLUMNS: [&str; 6] =
-    ["image_auroc.given", "image_auroc.routed", "image_ap.given", "pixel_auroc.given", "pixel_ap.given", "pixel_aupro.given"];
+const COLUMNS: [&str; 6] = [
+    "image_auroc.given",
+    "image_auroc.routed",
+    "image_ap.given",
+    "pixel_auroc.given",
+    "pixel_ap.given",
+    "pixel_aupro.given",
+];
 
 pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     let stage = super::predict::stage_index(args.stage)?;
@@ -15,7 +21,12 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     if let Some(path) = &args.json {
         write_atomic(path, json(&outcome.evaluation).as_bytes())?;
     }
-    let mut text = format!("model after stage {}\n\n| class | {} |\n|---|{}\n", outcome.stage + 1, COLUMNS.join(" | "), "---|".repeat(COLUMNS.len()));
+    let mut text = format!(
+        "model after stage {}\n\n| class | {} |\n|---|{}\n",
+        outcome.stage + 1,
+        COLUMNS.join(" | "),
+        "---|".repeat(COLUMNS.len())
+    );
     let mut sums = [(0.0, 0usize); COLUMNS.len()];
     for c in &outcome.evaluation.classes {
         let mut cells = Vec::new();

@@ -19,11 +19,17 @@ pub(crate) fn list(args: &ListArgs) -> Result<()> {
     let chosen: Vec<&Listed> = match args.kind.as_deref() {
         None => all.iter().collect(),
         Some(k) => {
-            let hits: Vec<&Listed> = all.iter().filter(|c| c.kind == k || format!("{}s", c.kind) == k).collect();
+            let hits: Vec<&Listed> =
+                all.iter().filter(|c| c.kind == k || format!("{}s", c.kind) == k).collect();
             if hits.is_empty() {
-                let hint = did_you_mean(k, kinds.iter().copied()).map(|g| format!(" (did you mean `{g}`?)")).unwrap_or_default();
-                return Err(Error::new(ErrorKind::Usage, format!("no kind of component is called `{k}`{hint}"))
-                    .help(format!("kinds: {}, protocols", kinds.join(", "))));
+                let hint = did_you_mean(k, kinds.iter().copied())
+                    .map(|g| format!(" (did you mean `{g}`?)"))
+                    .unwrap_or_default();
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!("no kind of component is called `{k}`{hint}"),
+                )
+                .help(format!("kinds: {}, protocols", kinds.join(", "))));
             }
             hits
         }
@@ -63,12 +69,18 @@ pub(crate) fn describe(args: &DescribeArgs) -> Result<()> {
         Some((k, n)) => (Some(k), n),
         None => (None, args.name.as_str()),
     };
-    let hits: Vec<&Listed> = all.iter().filter(|c| c.name == name && kind.is_none_or(|k| c.kind == k)).collect();
+    let hits: Vec<&Listed> =
+        all.iter().filter(|c| c.name == name && kind.is_none_or(|k| c.kind == k)).collect();
     match hits.as_slice() {
         [] => {
-            let hint = did_you_mean(name, all.iter().map(|c| c.name)).map(|g| format!(" (did you mean `{g}`?)")).unwrap_or_default();
-            Err(Error::new(ErrorKind::UnknownComponent, format!("no component is called `{}`{hint}", args.name))
-                .help("`ccnf list` shows all of them"))
+            let hint = did_you_mean(name, all.iter().map(|c| c.name))
+                .map(|g| format!(" (did you mean `{g}`?)"))
+                .unwrap_or_default();
+            Err(Error::new(
+                ErrorKind::UnknownComponent,
+                format!("no component is called `{}`{hint}", args.name),
+            )
+            .help("`ccnf list` shows all of them"))
         }
         [one] if args.json => print(&json(one)),
         many if args.json => print(&json(&many)),

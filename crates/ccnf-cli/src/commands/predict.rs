@@ -81,7 +81,8 @@ fn write_pictures(
         let mut bytes = Vec::new();
         let write = || -> std::io::Result<()> {
             let shape = [p.map.height as u64, p.map.width as u64];
-            let mut w = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
+            let mut w =
+                npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
             w.extend(p.map.data.iter().copied())?;
             w.finish()
         };

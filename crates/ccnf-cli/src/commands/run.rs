@@ -11,8 +11,15 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let assembly = Assembly::new(&compose(&args.config)?)?;
     let outcome = ccnf_engine::run(assembly, args.out.as_deref(), &Bars::new())?;
     let folder = outcome.folder.display();
-    let state = if outcome.already_finished { "this run was finished before; nothing was computed" } else { "finished" };
-    print(&format!("{}\n{state}: {folder}\nlook at: {folder}/summary.md, {folder}/overlays\n", summary_markdown(&outcome.metrics)))
+    let state = if outcome.already_finished {
+        "this run was finished before; nothing was computed"
+    } else {
+        "finished"
+    };
+    print(&format!(
+        "{}\n{state}: {folder}\nlook at: {folder}/summary.md, {folder}/overlays\n",
+        summary_markdown(&outcome.metrics)
+    ))
 }
 
 pub(crate) fn check(args: &CheckArgs) -> Result<()> {
@@ -30,7 +37,9 @@ pub(crate) fn check(args: &CheckArgs) -> Result<()> {
     }
     text += "\nstages:\n";
     for (i, s) in a.stages.iter().enumerate() {
-        let count = |c: &String| format!("{c} ({} train, {} test)", a.train_index.images(c).len(), a.test_index.images(c).len());
+        let count = |c: &String| {
+            format!("{c} ({} train, {} test)", a.train_index.images(c).len(), a.test_index.images(c).len())
+        };
         text += &format!("  {}: {}\n", i + 1, s.classes.iter().map(count).collect::<Vec<_>>().join(", "));
     }
     let trainable: usize = a.detector.params().iter().map(|p| p.len()).sum();

@@ -1,7 +1,8 @@
 //! The other operations on the CPU, with hand-written gradients.
 
-use super::kernels::{ROWS, exp, simd, tanh};
-use super::{AffineTail, Index, raw};
+use super::Index;
+use super::kernels::{ROWS, dot, simd};
+use super::raw::{self, read};
 use crate::{Mat, Result, Scalar, Var, VarVec};
 use dfdx::prelude::{HasShape, Merge, PutTape, SplitTape, Tape};
 use rayon::prelude::*;
@@ -13,13 +14,14 @@ pub(super) fn split_cols(x: &Var, widths: &[usize]) -> Result<Vec<Var>> {
     let mut parts = Vec::with_capacity(widths.len());
     let mut from = 0;
     for &w in widths {
-        let part: Vec<f32> = values.chunks_exact(d.max(1)).flat_map(|r| &r[from..from + w]).copied().collect();
+        let part: Vec<f32> =
+            values.chunks_exact(d.max(1)).flat_map(|r| &r[from..from + w]).copied().collect();
         let part: Mat = raw::tensor(part, (n, w))?;
         let (xg, pg) = (x.ghost(), part.ghost());
         let start = from;
         let mut tape = tape;
         tape.add_backward_op(move |grads| {
-            let g = std::mem::take(&mut **grads.get_or_alloc_mut(&pg)?);
+            let g = raw::take(grads.get_or_alloc_mut(&pg)?)?;
             let gx = grads.get_or_alloc_mut(&xg)?;
             for (gx, g) in gx.chunks_exact_mut(d.max(1)).zip(g.chunks_exact(w.max(1))) {
                 gx[start..start + w].iter_mut().zip(g).for_each(|(a, b)| *a += *b);
@@ -45,7 +47,7 @@ pub(super) fn stack_rows(rows: &[Var], width: usize) -> Result<Var> {
     let y: Mat = raw::tensor(values, (rows.len(), width))?;
     let yg = y.ghost();
     tape.add_backward_op(move |grads| {
-        let g = std::mem::take(&mut **grads.get_or_alloc_mut(&yg)?);
+        let g = raw::take(grads.get_or_alloc_mut(&yg)?)?;
         for ((ghost, on), g) in ghosts.iter().zip(g.chunks_exact(width.max(1))) {
             if *on {
                 grads.get_or_alloc_mut(ghost)?.iter_mut().zip(g).for_each(|(a, b)| *a += *b);
@@ -54,96 +56,6 @@ pub(super) fn stack_rows(rows: &[Var], width: usize) -> Result<Var> {
         Ok(())
     });
     Ok(y.put_tape(tape))
-}
-
-pub(super) fn affine_tail(x: &Var, raw_values: &Var, scale: f32) -> Result<AffineTail> {
-    let (n, d) = *x.shape();
-    let db = raw_values.shape().1 / 2;
-    let da = d - db;
-    let (x, x_tape) = x.clone().split_tape();
-    let (r, r_tape) = raw_values.clone().split_tape();
-    let mut tape = x_tape.merge(r_tape);
-    let (mut y, mut log_det, mut s) = (raw::scratch(n * d), raw::scratch(n), raw::scratch(n * db));
-    {
-        let (x, r) = (raw::slice(&x)?, raw::slice(&r)?);
-        let rows = y.par_chunks_mut(ROWS * d.max(1)).zip(log_det.par_chunks_mut(ROWS));
-        rows.zip(s.par_chunks_mut((ROWS * db).max(1))).enumerate().for_each(|(c, ((y, log_det), s))| {
-            simd(|| {
-                for (k, (y, log_det)) in y.chunks_exact_mut(d).zip(log_det).enumerate() {
-                    let token = c * ROWS + k;
-                    let x = &x[token * d..(token + 1) * d];
-                    let (raw_s, t) = r[token * 2 * db..(token + 1) * 2 * db].split_at(db);
-                    let s = &mut s[k * db..(k + 1) * db];
-                    y[..da].copy_from_slice(&x[..da]);
-                    for (((y, x), (raw_s, t)), s) in
-                        y[da..].iter_mut().zip(&x[da..]).zip(raw_s.iter().zip(t)).zip(s.iter_mut())
-                    {
-                        *s = scale * tanh(*raw_s);
-                        *y = *x * exp(*s) + *t;
-                    }
-                    *log_det = s.iter().sum();
-                }
-            });
-        });
-    }
-    let y: Mat = raw::tensor(y, (n, d))?;
-    let s: Mat = raw::tensor(s, (n, db))?;
-    let log_det = raw::tensor(log_det, (n,))?;
-    if tape.is_on() {
-        let (xg, rg) = (x.ghost(), r.ghost());
-        let (yg, lg, sg) = (y.ghost(), log_det.ghost(), s.ghost());
-        let (x_on, r_on) = (x_tape.is_on(), r_tape.is_on());
-        let s_saved = s.clone();
-        tape.add_backward_op(move |grads| {
-            let gy = std::mem::take(&mut **grads.get_or_alloc_mut(&yg)?);
-            let gl = std::mem::take(&mut **grads.get_or_alloc_mut(&lg)?);
-            let gs = std::mem::take(&mut **grads.get_or_alloc_mut(&sg)?);
-            let (x, s) = (read(&x), read(&s_saved));
-            if r_on {
-                let gr = grads.get_or_alloc_mut(&rg)?;
-                let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-                gr.par_chunks_mut((ROWS * 2 * db).max(1)).enumerate().for_each(|(c, gr)| {
-                    simd(|| {
-                        for (k, gr) in gr.chunks_exact_mut(2 * db).enumerate() {
-                            let token = c * ROWS + k;
-                            let (g_raw, g_t) = gr.split_at_mut(db);
-                            let gy = &gy[token * d + da..(token + 1) * d];
-                            let xb = &x[token * d + da..(token + 1) * d];
-                            let s = &s[token * db..(token + 1) * db];
-                            let gs = &gs[token * db..(token + 1) * db];
-                            let gl = gl[token];
-                            for (j, (g_raw, g_t)) in g_raw.iter_mut().zip(g_t).enumerate() {
-                                *g_t += gy[j];
-                                let ds = gy[j] * xb[j] * exp(s[j]) + gl + gs[j];
-                                // ds/d raw = scale (1 - tanh^2) = scale - s^2 / scale
-                                *g_raw += ds * (scale - s[j] * s[j] * inverse);
-                            }
-                        }
-                    });
-                });
-            }
-            if x_on {
-                let gx = grads.get_or_alloc_mut(&xg)?;
-                gx.par_chunks_mut(ROWS * d.max(1)).enumerate().for_each(|(c, gx)| {
-                    simd(|| {
-                        for (k, gx) in gx.chunks_exact_mut(d).enumerate() {
-                            let token = c * ROWS + k;
-                            let gy = &gy[token * d..(token + 1) * d];
-                            let s = &s[token * db..(token + 1) * db];
-                            for (gx, gy) in gx[..da].iter_mut().zip(gy) {
-                                *gx += *gy;
-                            }
-                            for ((gx, gy), s) in gx[da..].iter_mut().zip(&gy[da..]).zip(s) {
-                                *gx += *gy * exp(*s);
-                            }
-                        }
-                    });
-                });
-            }
-            Ok(())
-        });
-    }
-    Ok(AffineTail { y: y.put_tape(tape), log_det: log_det.put_tape(tape), log_scale: s.put_tape(tape) })
 }
 
 pub(super) fn permute_cols(x: &Var, order: &Index) -> Result<Var> {
@@ -158,7 +70,7 @@ pub(super) fn permute_cols(x: &Var, order: &Index) -> Result<Var> {
     let y: Mat = raw::tensor(y, (n, d))?;
     let (xg, yg, order) = (x.ghost(), y.ghost(), order.clone());
     tape.add_backward_op(move |grads| {
-        let g = std::mem::take(&mut **grads.get_or_alloc_mut(&yg)?);
+        let g = raw::take(grads.get_or_alloc_mut(&yg)?)?;
         let gx = grads.get_or_alloc_mut(&xg)?;
         for (gx, g) in gx.chunks_exact_mut(d.max(1)).zip(g.chunks_exact(d.max(1))) {
             for (g, to) in g.iter().zip(order.iter()) {
@@ -181,7 +93,7 @@ pub(super) fn square_sum(x: &Var) -> Result<VarVec> {
     let y = raw::tensor(if d == 0 { vec![0.0; n] } else { sums }, (n,))?;
     let (xg, yg) = (x.ghost(), y.ghost());
     tape.add_backward_op(move |grads| {
-        let g = std::mem::take(&mut **grads.get_or_alloc_mut(&yg)?);
+        let g = raw::take(grads.get_or_alloc_mut(&yg)?)?;
         let gx = grads.get_or_alloc_mut(&xg)?;
         let rows = gx.par_chunks_mut(d.max(1)).zip(read(&x).par_chunks(d.max(1)));
         rows.zip(g.par_iter()).with_min_len(ROWS).for_each(|((gx, x), g)| {
@@ -259,9 +171,12 @@ pub(super) fn within_class_std_penalty(z: &Var, class: &Index, classes: usize) -
             })
             .collect();
         let gz = grads.get_or_alloc_mut(&zg)?;
-        for ((gz, row), c) in gz.chunks_exact_mut(d.max(1)).zip(read(&z).chunks_exact(d.max(1))).zip(class.iter()) {
+        for ((gz, row), c) in
+            gz.chunks_exact_mut(d.max(1)).zip(read(&z).chunks_exact(d.max(1))).zip(class.iter())
+        {
             let range = *c as usize * d..(*c as usize + 1) * d;
-            for (((gz, v), k), m) in gz.iter_mut().zip(row).zip(&coefficient[range.clone()]).zip(&mean[range]) {
+            for (((gz, v), k), m) in gz.iter_mut().zip(row).zip(&coefficient[range.clone()]).zip(&mean[range])
+            {
                 *gz += *k * (*v - *m as f32);
             }
         }
@@ -287,21 +202,18 @@ pub(super) fn spectral_scale(w: &Var, u: &Mat, v: &Mat, cap: bool) -> Result<Var
     let y: Mat = raw::tensor(values.iter().map(|w| w / divisor).collect(), (o, i))?;
     let (wg, yg) = (w.ghost(), y.ghost());
     tape.add_backward_op(move |grads| {
-        let g = std::mem::take(&mut **grads.get_or_alloc_mut(&yg)?);
-        let dot: f64 = g.iter().zip(read(&w)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-        let k = if active { (dot / (f64::from(sigma) * f64::from(sigma))) as f32 } else { 0.0 };
+        let g = raw::take(grads.get_or_alloc_mut(&yg)?)?;
+        let inner = if active { dot(&g, read(&w)) } else { 0.0 };
+        let k = if active { (inner / (f64::from(sigma) * f64::from(sigma))) as f32 } else { 0.0 };
         let gw = grads.get_or_alloc_mut(&wg)?;
-        for ((gw, g), u) in gw.chunks_exact_mut(i.max(1)).zip(g.chunks_exact(i.max(1))).zip(&u) {
-            for ((gw, g), v) in gw.iter_mut().zip(g).zip(&v) {
-                *gw += *g / divisor - k * *u * *v;
+        simd(|| {
+            for ((gw, g), u) in gw.chunks_exact_mut(i.max(1)).zip(g.chunks_exact(i.max(1))).zip(&u) {
+                for ((gw, g), v) in gw.iter_mut().zip(g).zip(&v) {
+                    *gw += *g / divisor - k * *u * *v;
+                }
             }
-        }
+        });
         Ok(())
     });
     Ok(y.put_tape(tape))
-}
-
-/// Values of a tensor that the forward pass has already read successfully.
-fn read(t: &Mat) -> &[f32] {
-    raw::slice(t).unwrap_or_else(|e| unreachable!("{e}"))
 }

@@ -1,175 +1,245 @@
 //! [`dense`](super::dense) on the CPU: one matrix product, one pass for everything else, hand-written gradients that skip
 //! constants.
 
-use super::kernels::{ROWS, View, matmul, segment_sum, simd};
-use super::{Activation, Dense, raw};
-use crate::{Mat, Result, TensorError, Var};
-use dfdx::prelude::{Merge, PutTape, SplitTape, Tape};
+use super::kernels::{ROWS, View, add_transposed_product, matmul, pieces, simd};
+use super::raw::{self, read};
+use super::row_sums::{RowSums, is_small, segment_sum};
+use super::{Activation, Dense, Index, RowTable};
+use crate::{Mat, Result, SwitchTape, Var};
+use dfdx::prelude::{HasShape, Merge, PutTape, SplitTape, Tape};
 use rayon::prelude::*;
 
-pub(super) fn dense(layer: &Dense<'_>, (n, inp, out): (usize, usize, usize)) -> Result<Var> {
-    let (x, x_tape) = layer.x.clone().split_tape();
-    let (w, w_tape) = layer.w.clone().split_tape();
-    let stride = x_stride(&x);
-    let mut tape = x_tape.merge(w_tape);
-    let relu = layer.activation == Activation::Relu;
-    let mut tables = Vec::new();
-    for t in layer.tables {
-        let (table, t_tape) = t.table.clone().split_tape();
-        tape = tape.merge(t_tape);
-        tables.push((table, t.index.clone(), t_tape.is_on()));
+/// A row table without its tape.
+struct Table {
+    values: Mat,
+    index: Option<Index>,
+    on: bool,
+}
+
+impl Table {
+    /// The table, and its tape merged into `tape`.
+    fn new(table: &RowTable, tape: SwitchTape) -> (Self, SwitchTape) {
+        let (values, own) = table.table.clone().split_tape();
+        (Table { values, index: table.index.clone(), on: own.is_on() }, tape.merge(own))
     }
-    let mut film = None;
-    if let Some(f) = layer.film {
-        let (table, f_tape) = f.rows.table.clone().split_tape();
-        tape = tape.merge(f_tape);
-        film = Some((table, f.rows.index.clone(), f_tape.is_on(), f.before_activation));
+    fn view(&self) -> TableView<'_> {
+        TableView {
+            values: read(&self.values),
+            index: self.index.as_deref(),
+            rows: self.values.shape().0,
+            on: self.on,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct TableView<'a> {
+    values: &'a [f32],
+    index: Option<&'a [u32]>,
+    rows: usize,
+    on: bool,
+}
+
+impl<'a> TableView<'a> {
+    fn number(&self, token: usize) -> usize {
+        self.index.map_or(0, |i| i[token] as usize)
+    }
+    fn row(&self, token: usize, width: usize) -> &'a [f32] {
+        let row = self.number(token);
+        &self.values[row * width..(row + 1) * width]
+    }
+    /// Whether its gradient is summed inside the element-wise pass.
+    fn sums_here(&self) -> bool {
+        self.on && is_small(self.rows)
+    }
+}
+
+/// What the element-wise pass of a layer does.
+struct Pass<'a> {
+    out: usize,
+    relu: bool,
+    tables: Vec<TableView<'a>>,
+    /// FiLM, and whether it comes before the activation.
+    film: Option<(TableView<'a>, bool)>,
+}
+
+impl Pass<'_> {
+    fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.film.is_none() && !self.relu
     }
 
-    let mut y = raw::scratch(n * out);
-    matmul(&mut y, out, View::new(raw::slice(&x)?, n, inp, stride), View::new(raw::slice(&w)?, out, inp, inp).transposed(), false);
-    // What the backward pass needs beside the output: the value that FiLM multiplies.
-    let mut inner = if film.is_some() && tape.is_on() { raw::scratch(n * out) } else { Vec::new() };
-    {
-        let tables: Vec<(&[f32], Option<&[u32]>)> = tables
-            .iter()
-            .map(|(t, i, _)| Ok((raw::slice(t)?, i.as_deref())))
-            .collect::<Result<_>>()?;
-        let film = match &film {
-            None => None,
-            Some((t, i, _, before)) => Some((raw::slice(t)?, i.as_deref(), *before)),
-        };
-        let save = !inner.is_empty();
-        let mut empty: Vec<&mut [f32]> = Vec::new();
-        let inner_chunks: Vec<&mut [f32]> = if save {
-            inner.chunks_mut(ROWS * out.max(1)).collect()
-        } else {
-            empty.resize_with(n.div_ceil(ROWS), Default::default);
-            empty
-        };
-        y.par_chunks_mut(ROWS * out.max(1)).zip(inner_chunks.into_par_iter()).enumerate().for_each(|(c, (y, inner))| {
+    /// From the matrix product to the output, in place; `inner`, if not empty, gets the values that FiLM multiplies.
+    fn forward(&self, y: &mut [f32], inner: Option<&mut [f32]>) {
+        if self.is_empty() || self.out == 0 {
+            return;
+        }
+        let (out, size) = (self.out, ROWS * self.out);
+        let inner = pieces(inner, size, y.len().div_ceil(size));
+        y.par_chunks_mut(size).zip(inner).enumerate().for_each(|(c, (y, inner))| {
             simd(|| {
                 for (r, y) in y.chunks_exact_mut(out).enumerate() {
                     let token = c * ROWS + r;
-                    for (table, index) in &tables {
-                        let row = index.map_or(0, |i| i[token] as usize);
-                        for (y, t) in y.iter_mut().zip(&table[row * out..(row + 1) * out]) {
-                            *y += *t;
-                        }
+                    for table in &self.tables {
+                        y.iter_mut().zip(table.row(token, out)).for_each(|(y, t)| *y += *t);
                     }
-                    match film {
-                        None if relu => y.iter_mut().for_each(|v| *v = relu_keeping_nan(*v)),
-                        None => {}
-                        Some((table, index, before)) => {
-                            let row = index.map_or(0, |i| i[token] as usize);
-                            let (gamma, beta) = table[row * 2 * out..(row + 1) * 2 * out].split_at(out);
-                            if relu && !before {
-                                y.iter_mut().for_each(|v| *v = relu_keeping_nan(*v));
-                            }
-                            if save {
-                                inner[r * out..(r + 1) * out].copy_from_slice(y);
-                            }
-                            for ((y, g), b) in y.iter_mut().zip(gamma).zip(beta) {
-                                *y = (1.0 + *g) * *y + *b;
-                            }
-                            if relu && before {
-                                y.iter_mut().for_each(|v| *v = relu_keeping_nan(*v));
-                            }
+                    let Some((table, before)) = &self.film else {
+                        if self.relu {
+                            relu_keeping_nan(y);
                         }
+                        continue;
+                    };
+                    if self.relu && !before {
+                        relu_keeping_nan(y);
+                    }
+                    if let Some(inner) = inner.get_mut(r * out..(r + 1) * out) {
+                        inner.copy_from_slice(y);
+                    }
+                    let (gamma, beta) = table.row(token, 2 * out).split_at(out);
+                    for ((y, g), b) in y.iter_mut().zip(gamma).zip(beta) {
+                        *y = (1.0 + *g) * *y + *b;
+                    }
+                    if self.relu && *before {
+                        relu_keeping_nan(y);
                     }
                 }
             });
         });
     }
 
-    let y: Mat = raw::tensor(y, (n, out))?;
+    /// From the gradient of the output to that of the matrix product, in place. Returns the tasks' sums for the gradients of the
+    /// FiLM table and of the small tables.
+    fn backward(&self, g: &mut [f32], output: &[f32], inner: &[f32]) -> Vec<(RowSums, Vec<RowSums>)> {
+        let needs_sums = self.tables.iter().any(TableView::sums_here);
+        if self.out == 0 || (self.film.is_none() && !self.relu && !needs_sums) {
+            return Vec::new();
+        }
+        g.par_chunks_mut(ROWS * self.out)
+            .enumerate()
+            .map(|(c, g)| simd(|| self.backward_task(c, g, output, inner)))
+            .collect()
+    }
+
+    #[inline(always)]
+    fn backward_task(
+        &self,
+        task: usize,
+        g: &mut [f32],
+        output: &[f32],
+        inner: &[f32],
+    ) -> (RowSums, Vec<RowSums>) {
+        let out = self.out;
+        let film_rows = self.film.as_ref().map_or(0, |(t, _)| t.rows);
+        let mut film_sums = RowSums::new(film_rows, 2 * out);
+        let mut sums: Vec<RowSums> =
+            self.tables.iter().map(|t| RowSums::new(if t.sums_here() { t.rows } else { 0 }, out)).collect();
+        for (r, g) in g.chunks_exact_mut(out).enumerate() {
+            let token = task * ROWS + r;
+            let values = token * out..(token + 1) * out;
+            if let Some((table, before)) = &self.film {
+                let h = &inner[values.clone()];
+                if self.relu && *before {
+                    mask(g, &output[values]);
+                }
+                if table.on {
+                    let (sum_gamma, sum_beta) = film_sums.row(table.number(token)).split_at_mut(out);
+                    for (((sg, sb), g), h) in sum_gamma.iter_mut().zip(sum_beta).zip(g.iter()).zip(h) {
+                        *sg += *g * *h;
+                        *sb += *g;
+                    }
+                }
+                let gamma = &table.row(token, 2 * out)[..out];
+                g.iter_mut().zip(gamma).for_each(|(g, gamma)| *g *= 1.0 + *gamma);
+                if self.relu && !*before {
+                    mask(g, h);
+                }
+            } else if self.relu {
+                mask(g, &output[values]);
+            }
+            for (table, sums) in self.tables.iter().zip(&mut sums) {
+                if table.sums_here() {
+                    sums.row(table.number(token)).iter_mut().zip(g.iter()).for_each(|(s, g)| *s += *g);
+                }
+            }
+        }
+        (film_sums, sums)
+    }
+}
+
+pub(super) fn dense(layer: &Dense<'_>, (n, inp, out): (usize, usize, usize)) -> Result<Var> {
+    let (x, x_tape) = layer.x.clone().split_tape();
+    let (w, w_tape) = layer.w.clone().split_tape();
+    let stride = x.shape().1;
+    let relu = layer.activation == Activation::Relu;
+    let mut tape = x_tape.merge(w_tape);
+    let mut split = |table: &RowTable| {
+        let (table, merged) = Table::new(table, tape);
+        tape = merged;
+        table
+    };
+    let tables: Vec<Table> = layer.tables.iter().map(&mut split).collect();
+    let film: Option<(Table, bool)> = layer.film.map(|f| (split(&f.rows), f.before_activation));
+
+    let mut y = raw::zeros(n, out)?;
+    // What the backward pass needs beside the output: the value that FiLM multiplies.
+    let mut inner = if film.is_some() && tape.is_on() { Some(raw::zeros(n, out)?) } else { None };
+    {
+        let y = raw::slice_mut(&mut y)?;
+        let w = View::new(raw::slice(&w)?, out, inp, inp);
+        matmul(y, out, View::new(raw::slice(&x)?, n, inp, stride), w.transposed(), false);
+        pass(&tables, &film, out, relu).forward(y, inner.as_mut().map(raw::slice_mut).transpose()?);
+    }
     if !tape.is_on() {
         return Ok(y.put_tape(tape));
     }
     let (x_on, w_on) = (x_tape.is_on(), w_tape.is_on());
     let (xg, wg, yg) = (x.ghost(), w.ghost(), y.ghost());
-    let table_ghosts: Vec<_> = tables.iter().map(|(t, i, on)| (t.ghost(), i.clone(), *on)).collect();
-    let film_ghost = film.as_ref().map(|(t, _, on, _)| (t.ghost(), *on));
-    // The weight and the tables are cheap clones of shared buffers; they are released when the operation has run.
+    let table_ghosts: Vec<_> = tables.iter().map(|t| t.values.ghost()).collect();
+    let film_ghost = film.as_ref().map(|(t, _)| t.values.ghost());
+    // The tensors are cheap clones of shared buffers; they are released when the operation has run.
     let output = y.clone();
     tape.add_backward_op(move |grads| {
-        let mut g = std::mem::take(&mut **grads.get_or_alloc_mut(&yg)?);
-        let out_values = read(&output);
-        if let Some((table, index, _, before)) = &film {
-            let table = read(table);
-            let mut film_grad = if film_ghost.as_ref().is_some_and(|f| f.1) { vec![0.0; n * 2 * out] } else { Vec::new() };
-            let save = !film_grad.is_empty();
-            let mut empty: Vec<&mut [f32]> = Vec::new();
-            let chunks: Vec<&mut [f32]> = if save {
-                film_grad.chunks_mut(ROWS * 2 * out.max(1)).collect()
-            } else {
-                empty.resize_with(n.div_ceil(ROWS), Default::default);
-                empty
-            };
-            g.par_chunks_mut(ROWS * out.max(1)).zip(chunks.into_par_iter()).enumerate().for_each(|(c, (g, fg))| {
-                simd(|| {
-                    for (r, g) in g.chunks_exact_mut(out).enumerate() {
-                        let token = c * ROWS + r;
-                        let row = index.as_deref().map_or(0, |i| i[token] as usize);
-                        let gamma = &table[row * 2 * out..row * 2 * out + out];
-                        let h = &inner[token * out..(token + 1) * out];
-                        let o = &out_values[token * out..(token + 1) * out];
-                        if relu && *before {
-                            g.iter_mut().zip(o).for_each(|(g, o)| *g = if *o > 0.0 { *g } else { 0.0 });
-                        }
-                        if save {
-                            let (fg, fb) = fg[r * 2 * out..(r + 1) * 2 * out].split_at_mut(out);
-                            for ((fg, h), g) in fg.iter_mut().zip(h).zip(g.iter()) {
-                                *fg = *g * *h;
-                            }
-                            fb.copy_from_slice(g);
-                        }
-                        for ((g, gamma), h) in g.iter_mut().zip(gamma).zip(h) {
-                            let v = *g * (1.0 + *gamma);
-                            *g = if !relu || *before || *h > 0.0 { v } else { 0.0 };
-                        }
-                    }
-                });
-            });
-            if let Some((ghost, true)) = &film_ghost {
-                segment_sum(grads.get_or_alloc_mut(ghost)?, &film_grad, index.as_deref(), 2 * out);
-            }
-        } else if relu {
-            g.par_chunks_mut(ROWS * out.max(1)).zip(out_values.par_chunks(ROWS * out.max(1))).for_each(|(g, o)| {
-                simd(|| g.iter_mut().zip(o).for_each(|(g, o)| *g = if *o > 0.0 { *g } else { 0.0 }));
-            });
+        let mut g = raw::take(grads.get_or_alloc_mut(&yg)?)?;
+        let pass = pass(&tables, &film, out, relu);
+        let sums = pass.backward(&mut g, read(&output), inner.as_ref().map_or(&[], read));
+        if let (Some(ghost), Some((table, _))) = (&film_ghost, &pass.film)
+            && table.on
+        {
+            let gradient = grads.get_or_alloc_mut(ghost)?;
+            sums.iter().for_each(|(film, _)| film.add_to(gradient));
         }
-        for (ghost, index, on) in &table_ghosts {
-            if *on {
-                segment_sum(grads.get_or_alloc_mut(ghost)?, &g, index.as_deref(), out);
+        for (k, (ghost, table)) in table_ghosts.iter().zip(&pass.tables).enumerate() {
+            if table.sums_here() {
+                let gradient = grads.get_or_alloc_mut(ghost)?;
+                sums.iter().for_each(|(_, tables)| tables[k].add_to(gradient));
+            } else if table.on {
+                segment_sum(grads.get_or_alloc_mut(ghost)?, &g, table.index, out);
             }
         }
-        let g_view = View::new(&g, n, out, out);
+        let g = View::new(&g, n, out, out);
         if w_on {
-            let gw = grads.get_or_alloc_mut(&wg)?;
-            matmul(gw, inp, g_view.transposed(), View::new(read(&x), n, inp, stride), true);
+            add_transposed_product(grads.get_or_alloc_mut(&wg)?, g, View::new(read(&x), n, inp, stride));
         }
         if x_on {
-            let gx = grads.get_or_alloc_mut(&xg)?;
-            matmul(gx, stride, g_view, View::new(read(&w), out, inp, inp), true);
+            matmul(grads.get_or_alloc_mut(&xg)?, stride, g, View::new(read(&w), out, inp, inp), true);
         }
         Ok(())
     });
     Ok(y.put_tape(tape))
 }
 
+fn pass<'a>(tables: &'a [Table], film: &'a Option<(Table, bool)>, out: usize, relu: bool) -> Pass<'a> {
+    let film = film.as_ref().map(|(table, before)| (table.view(), *before));
+    Pass { out, relu, tables: tables.iter().map(Table::view).collect(), film }
+}
+
 /// `max(v, 0)` that lets NaN through, so that it is found later and not hidden.
 #[inline(always)]
-fn relu_keeping_nan(v: f32) -> f32 {
-    if v < 0.0 { 0.0 } else { v }
+fn relu_keeping_nan(values: &mut [f32]) {
+    values.iter_mut().for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v });
 }
 
-fn x_stride(x: &Mat) -> usize {
-    use dfdx::prelude::HasShape;
-    x.shape().1
-}
-
-/// Values of a tensor that the forward pass has already read successfully.
-fn read(t: &Mat) -> &[f32] {
-    raw::slice(t).unwrap_or_else(|e: TensorError| unreachable!("{e}"))
+/// The gradient of the ReLU that gave `output`.
+#[inline(always)]
+fn mask(g: &mut [f32], output: &[f32]) {
+    g.iter_mut().zip(output).for_each(|(g, o)| *g = if *o > 0.0 { *g } else { 0.0 });
 }

@@ -20,11 +20,15 @@ pub mod composed;
 #[cfg(not(feature = "cuda"))]
 mod fused;
 #[cfg(not(feature = "cuda"))]
+mod fused_affine;
+#[cfg(not(feature = "cuda"))]
 mod fused_dense;
 #[cfg(not(feature = "cuda"))]
 mod kernels;
 #[cfg(not(feature = "cuda"))]
 mod raw;
+#[cfg(not(feature = "cuda"))]
+mod row_sums;
 
 use crate::{Mat, Result, Scalar, TensorError, Var, VarVec};
 use dfdx::prelude::HasShape;
@@ -102,7 +106,9 @@ fn check_table(t: &RowTable, n: usize, width: usize) -> Result<()> {
     match &t.index {
         None if rows == 1 => Ok(()),
         None => Err(TensorError::shape("row table", "one row where there is no index", rows.to_string())),
-        Some(i) if i.len() != n => Err(TensorError::shape("row table", format!("{n} indices"), i.len().to_string())),
+        Some(i) if i.len() != n => {
+            Err(TensorError::shape("row table", format!("{n} indices"), i.len().to_string()))
+        }
         Some(i) => match i.iter().find(|r| **r as usize >= rows) {
             None => Ok(()),
             Some(r) => Err(TensorError::Index { op: "row table", index: *r as usize, len: rows }),
@@ -121,9 +127,14 @@ pub fn dense(layer: &Dense<'_>) -> Result<Var> {
 
 /// `x W^T + b`; `w` is `[out, in]`, `bias` `[1, out]`. Gradients of constants are not computed.
 pub fn linear(x: &Var, w: &Var, bias: Option<&Var>) -> Result<Var> {
-    let tables: Vec<RowTable> = bias.map(|b| RowTable { table: b.clone(), index: None }).into_iter().collect();
+    let tables: Vec<RowTable> =
+        bias.map(|b| RowTable { table: b.clone(), index: None }).into_iter().collect();
     if x.shape().1 != w.shape().1 {
-        return Err(TensorError::shape("linear", format!("{} input columns", w.shape().1), x.shape().1.to_string()));
+        return Err(TensorError::shape(
+            "linear",
+            format!("{} input columns", w.shape().1),
+            x.shape().1.to_string(),
+        ));
     }
     dense(&Dense { x, w, tables: &tables, activation: Activation::Identity, film: None })
 }
@@ -131,7 +142,11 @@ pub fn linear(x: &Var, w: &Var, bias: Option<&Var>) -> Result<Var> {
 /// Column blocks of `x` with the given widths, which must add up to the columns of `x`.
 pub fn split_cols(x: &Var, widths: &[usize]) -> Result<Vec<Var>> {
     if widths.iter().sum::<usize>() != x.shape().1 {
-        return Err(TensorError::shape("split_cols", format!("widths that add up to {}", x.shape().1), format!("{widths:?}")));
+        return Err(TensorError::shape(
+            "split_cols",
+            format!("widths that add up to {}", x.shape().1),
+            format!("{widths:?}"),
+        ));
     }
     #[cfg(not(feature = "cuda"))]
     return fused::split_cols(x, widths);
@@ -146,7 +161,11 @@ pub fn stack_rows(rows: &[Var]) -> Result<Var> {
     };
     let width = first.shape().1;
     if let Some(bad) = rows.iter().find(|r| r.shape() != &(1, width)) {
-        return Err(TensorError::shape("stack_rows", format!("rows of shape [1, {width}]"), format!("{:?}", bad.shape())));
+        return Err(TensorError::shape(
+            "stack_rows",
+            format!("rows of shape [1, {width}]"),
+            format!("{:?}", bad.shape()),
+        ));
     }
     #[cfg(not(feature = "cuda"))]
     return fused::stack_rows(rows, width);
@@ -170,10 +189,14 @@ pub struct AffineTail {
 pub fn affine_tail(x: &Var, raw: &Var, scale: f32) -> Result<AffineTail> {
     let ((n, d), (m, r)) = (*x.shape(), *raw.shape());
     if n != m || r % 2 != 0 || r / 2 > d {
-        return Err(TensorError::shape("affine_tail", format!("[{n}, 2 * D_b] with D_b <= {d}"), format!("[{m}, {r}]")));
+        return Err(TensorError::shape(
+            "affine_tail",
+            format!("[{n}, 2 * D_b] with D_b <= {d}"),
+            format!("[{m}, {r}]"),
+        ));
     }
     #[cfg(not(feature = "cuda"))]
-    return fused::affine_tail(x, raw, scale);
+    return fused_affine::affine_tail(x, raw, scale);
     #[cfg(feature = "cuda")]
     return composed::affine_tail(x, raw, scale);
 }
@@ -217,7 +240,11 @@ pub fn mean_square(x: &Var) -> Result<Scalar> {
 /// tokens are left out; with none left the penalty is 0. Where a std is 0 its gradient is taken as 0.
 pub fn within_class_std_penalty(z: &Var, class: &Index, classes: usize) -> Result<Scalar> {
     if class.len() != z.shape().0 {
-        return Err(TensorError::shape("within_class_std_penalty", format!("{} classes", z.shape().0), class.len().to_string()));
+        return Err(TensorError::shape(
+            "within_class_std_penalty",
+            format!("{} classes", z.shape().0),
+            class.len().to_string(),
+        ));
     }
     if let Some(c) = class.iter().find(|c| **c as usize >= classes) {
         return Err(TensorError::Index { op: "within_class_std_penalty", index: *c as usize, len: classes });
@@ -232,7 +259,11 @@ pub fn within_class_std_penalty(z: &Var, class: &Index, classes: usize) -> Resul
 pub fn spectral_scale(w: &Var, u: &Mat, v: &Mat, cap: bool) -> Result<Var> {
     let (o, i) = *w.shape();
     if u.shape() != &(1, o) || v.shape() != &(1, i) {
-        return Err(TensorError::shape("spectral_scale", format!("[1, {o}] and [1, {i}]"), format!("{:?} and {:?}", u.shape(), v.shape())));
+        return Err(TensorError::shape(
+            "spectral_scale",
+            format!("[1, {o}] and [1, {i}]"),
+            format!("{:?} and {:?}", u.shape(), v.shape()),
+        ));
     }
     #[cfg(not(feature = "cuda"))]
     return fused::spectral_scale(w, u, v, cap);
@@ -242,10 +273,32 @@ pub fn spectral_scale(w: &Var, u: &Mat, v: &Mat, cap: bool) -> Result<Var> {
 
 /// `u^T W v` in f64 with `W` row-major.
 pub(crate) fn bilinear_form(w: &[f32], u: &[f32], v: &[f32]) -> f32 {
-    let s: f64 = w
-        .chunks_exact(v.len().max(1))
-        .zip(u)
-        .map(|(row, ui)| f64::from(*ui) * row.iter().zip(v).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>())
-        .sum();
+    let s: f64 = w.chunks_exact(v.len().max(1)).zip(u).map(|(row, ui)| f64::from(*ui) * dot(row, v)).sum();
     s as f32
+}
+
+/// `a . b` in f64.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
+    #[cfg(not(feature = "cuda"))]
+    return kernels::dot(a, b);
+    #[cfg(feature = "cuda")]
+    return a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+}
+
+/// `sum += factor * row`.
+pub(crate) fn add_scaled(sum: &mut [f64], row: &[f32], factor: f64) {
+    let add = || sum.iter_mut().zip(row).for_each(|(s, r)| *s += factor * f64::from(*r));
+    #[cfg(not(feature = "cuda"))]
+    return kernels::simd(add);
+    #[cfg(feature = "cuda")]
+    return add();
+}
+
+/// Runs `read` on the values of a matrix, without a copy on the CPU.
+pub(crate) fn with_values<R>(m: &Mat, read: impl FnOnce(&[f32]) -> R) -> R {
+    #[cfg(not(feature = "cuda"))]
+    if let Ok(values) = raw::slice(m) {
+        return read(values);
+    }
+    read(&m.as_vec())
 }

@@ -31,7 +31,10 @@ pub(super) fn same_bits(a: &[f32], b: &[f32], at: &str) {
     let differing: Vec<usize> = (0..a.len()).filter(|i| a[*i].to_bits() != b[*i].to_bits()).collect();
     if let Some(first) = differing.first() {
         let (n, of, a, b) = (differing.len(), a.len(), a[*first], b[*first]);
-        panic!("{at}: {n} of {of} values differ, the first at {first}: {a} against {b} (by {:e})", (a - b).abs());
+        panic!(
+            "{at}: {n} of {of} values differ, the first at {first}: {a} against {b} (by {:e})",
+            (a - b).abs()
+        );
     }
 }
 
@@ -41,7 +44,10 @@ pub(super) fn close(a: &[f32], b: &[f32], tolerance: f64, at: &str) -> f64 {
     let mut worst = 0f64;
     for (i, (a, b)) in a.iter().zip(b).enumerate() {
         let error = f64::from(a - b).abs() / f64::from(b.abs().max(1.0));
-        assert!(error <= tolerance, "{at}: value {i} is {a}, not {b}: off by {error:e}, allowed {tolerance:e}");
+        assert!(
+            error <= tolerance,
+            "{at}: value {i} is {a}, not {b}: off by {error:e}, allowed {tolerance:e}"
+        );
         worst = worst.max(error);
     }
     worst
@@ -61,7 +67,9 @@ pub(super) fn unchanged(before: &Hashes, after: &Hashes, at: &str) {
     for tensor in before {
         match after.iter().find(|t| t.0 == tensor.0) {
             None => panic!("{at}: the tensor `{}` is gone", tensor.0),
-            Some(t) => assert!(t == tensor, "{at}: the tensor `{}` (owner: {}) has changed", tensor.0, tensor.1),
+            Some(t) => {
+                assert!(t == tensor, "{at}: the tensor `{}` (owner: {}) has changed", tensor.0, tensor.1)
+            }
         }
     }
 }

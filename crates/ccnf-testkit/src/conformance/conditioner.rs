@@ -14,8 +14,8 @@ use crate::finite_difference_error;
 use ccnf::core::hashes;
 use ccnf::dfdx::prelude::{HasShape, Rank0, SumTo};
 use ccnf::prelude::{
-    BlockCondition, Conditioner, ConditionerSpec, Error, Index, Mat, Owner, Result, RowInit, Scalar, Snapshot, Streams, Var,
-    constant, gradients, mat,
+    BlockCondition, Conditioner, ConditionerSpec, Error, Index, Mat, Owner, Result, RowInit, Scalar,
+    Snapshot, Streams, Var, constant, gradients, mat,
 };
 
 /// Hidden widths of the blocks.
@@ -52,7 +52,10 @@ fn condition(c: &dyn Conditioner, classes: &[usize]) -> Result<Vec<BlockConditio
 }
 
 fn tables(condition: &[BlockCondition]) -> Vec<&Var> {
-    condition.iter().flat_map(|b| b.class.iter().map(|t| &t.table).chain(b.film.iter().map(|f| &f.rows.table))).collect()
+    condition
+        .iter()
+        .flat_map(|b| b.class.iter().map(|t| &t.table).chain(b.film.iter().map(|f| &f.rows.table)))
+        .collect()
 }
 
 /// All tables for `classes`, one after the other.
@@ -74,13 +77,19 @@ fn shapes(case: &Case<dyn Conditioner>) {
         assert_eq!(width, c.input_width(), "{at}: columns of the class rows");
         let film: Vec<usize> = block.film.iter().map(|f| f.rows.table.shape().1).collect();
         let expected: Vec<usize> = hidden.iter().map(|h| 2 * h).collect();
-        assert!(film.is_empty() || film == expected, "{at}: FiLM tables of {film:?} columns for hidden widths {hidden:?}");
+        assert!(
+            film.is_empty() || film == expected,
+            "{at}: FiLM tables of {film:?} columns for hidden widths {hidden:?}"
+        );
         for table in block.class.iter().chain(block.film.iter().map(|f| &f.rows)) {
             assert_eq!(table.table.shape().0, 3, "{at}: one row per class asked for");
             assert_eq!(table.index.as_deref(), Some(&[0, 1, 2][..]), "{at}: each token's row");
         }
     }
-    assert!(blocks.iter().any(|b| b.class.is_some() || !b.film.is_empty()), "{at}: the class is nowhere in the condition");
+    assert!(
+        blocks.iter().any(|b| b.class.is_some() || !b.film.is_empty()),
+        "{at}: the class is nowhere in the condition"
+    );
 }
 
 fn growth(case: &Case<dyn Conditioner>) {
@@ -97,7 +106,11 @@ fn growth(case: &Case<dyn Conditioner>) {
         let new: Vec<_> = after.iter().filter(|t| !older.contains(t)).collect();
         assert!(!new.is_empty(), "{at}: class `{class}` has no tensor of its own");
         for (name, owner, _) in new {
-            assert_eq!(*owner, Owner::Class(class.into()), "{at}: `{name}`, which class `{class}` brought, is owned by {owner}");
+            assert_eq!(
+                *owner,
+                Owner::Class(class.into()),
+                "{at}: `{name}`, which class `{class}` brought, is owned by {owner}"
+            );
         }
     }
     unchanged(&tensors, &hashes(&*c), &at);
@@ -110,7 +123,12 @@ fn growth(case: &Case<dyn Conditioner>) {
     let (alone, among) = (condition(&*c, &[1]).must(&at), condition(&*c, &[3, 1, 0]).must(&at));
     for (alone, among) in tables(&alone).iter().zip(tables(&among)) {
         let cols = alone.shape().1;
-        close(&among.as_vec()[cols..2 * cols], &alone.as_vec(), 1e-6, &format!("{at}, a row among other classes"));
+        close(
+            &among.as_vec()[cols..2 * cols],
+            &alone.as_vec(),
+            1e-6,
+            &format!("{at}, a row among other classes"),
+        );
     }
 }
 
@@ -120,7 +138,10 @@ fn refusals(case: &Case<dyn Conditioner>) {
     let before = hashes(&*c);
     let long = vec![0.0; c.row_width() + 1];
     refused(c.grow("a", &RowInit::Random), &format!("{at}: a class that is known"));
-    refused(c.grow("c", &RowInit::Values(long.clone())), &format!("{at}: a row that is too long for its class"));
+    refused(
+        c.grow("c", &RowInit::Values(long.clone())),
+        &format!("{at}: a row that is too long for its class"),
+    );
     refused(c.set_row(0, long), &format!("{at}: a row that is too long"));
     refused(c.set_row(2, vec![0.0; c.row_width()]), &format!("{at}: the row of an unknown class"));
     refused(c.row(2), &format!("{at}: reading the row of an unknown class"));
@@ -194,7 +215,10 @@ fn exact_gradients(case: &Case<dyn Conditioner>) {
             tables(&condition).into_iter().enumerate().map(|(k, t)| dot(&t.as_vec(), &weights(k, t))).sum()
         });
         c.params_mut()[i].set(start).must(&at);
-        assert!(error < GRADIENT_TOLERANCE, "{at}: that of `{name}` is off by {error:e} of its size, allowed {GRADIENT_TOLERANCE:e}");
+        assert!(
+            error < GRADIENT_TOLERANCE,
+            "{at}: that of `{name}` is off by {error:e} of its size, allowed {GRADIENT_TOLERANCE:e}"
+        );
     }
 }
 

@@ -46,7 +46,12 @@ pub(super) fn check(case: &Case<dyn Coupling>) {
         loads(case, &bench, &at("save and load"));
         bakes(case, bench, &at("bake"));
     }
-    println!("{}", case.at(format!("largest errors: inverse {inverse:.1e}, log-det {log_det:.1e}, gradients {gradient:.1e}")));
+    println!(
+        "{}",
+        case.at(format!(
+            "largest errors: inverse {inverse:.1e}, log-det {log_det:.1e}, gradients {gradient:.1e}"
+        ))
+    );
 }
 
 fn state(bench: &mut Bench, at: &str) {
@@ -73,7 +78,7 @@ fn jacobian(bench: &Bench, at: &str) -> f64 {
         x.iter_mut().skip(j).step_by(d).for_each(|v| *v += by);
         bench.forward_of(&mat(x, TOKENS, d).must(at)).must(at).y
     };
-    let mut best = vec![f64::MAX; TOKENS];
+    let mut best = [f64::MAX; TOKENS];
     for e in [5e-3f32, 1e-2, 4e-2] {
         let mut jacobians = vec![vec![vec![0f64; d]; d]; TOKENS];
         for j in 0..d {
@@ -91,7 +96,10 @@ fn jacobian(bench: &Bench, at: &str) -> f64 {
         }
     }
     let worst = best.iter().fold(0f64, |a, b| a.max(*b));
-    assert!(worst <= LOG_DET_TOLERANCE, "{at}: off by {worst:e} from the numeric Jacobian, allowed {LOG_DET_TOLERANCE:e}");
+    assert!(
+        worst <= LOG_DET_TOLERANCE,
+        "{at}: off by {worst:e} from the numeric Jacobian, allowed {LOG_DET_TOLERANCE:e}"
+    );
     worst
 }
 
@@ -173,7 +181,11 @@ fn bakes(case: &Case<dyn Coupling>, mut bench: Bench, at: &str) {
     let tensors = hashes(&*bench.coupling);
     for step in [Some(0), Some(WARMUP), None] {
         bench.coupling.begin_step(step).must(at);
-        unchanged(&tensors, &hashes(&*bench.coupling), &format!("{at}, begin_step({step:?}) of a baked coupling"));
+        unchanged(
+            &tensors,
+            &hashes(&*bench.coupling),
+            &format!("{at}, begin_step({step:?}) of a baked coupling"),
+        );
         same(&bench.forward(at), &before, &format!("{at}, begin_step({step:?}) of a baked coupling"));
     }
     loads(case, &bench, &format!("{at}, save and load"));

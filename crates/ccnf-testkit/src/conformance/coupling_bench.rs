@@ -4,7 +4,9 @@ use super::common::{Must, dot, normal, perturb};
 use super::entry::Case;
 use ccnf::core::{BlockCondition, CouplingSpec};
 use ccnf::dfdx::prelude::*;
-use ccnf::prelude::{Coupling, Error, Film, Index, Mat, Result, RowTable, Scalar, Streams, Var, constant, gradients, mat};
+use ccnf::prelude::{
+    Coupling, Error, Film, Index, Mat, Result, RowTable, Scalar, Streams, Var, constant, gradients, mat,
+};
 use ccnf::tensor::{constant_vec, tracked};
 use std::fmt;
 
@@ -40,8 +42,14 @@ impl fmt::Display for Setup {
 impl Setup {
     /// Every form, for dims 2, 5 and 8, with a seed of its own.
     pub(super) fn all() -> Vec<Setup> {
-        let conditions =
-            [[false, false, false], [true, false, false], [false, true, false], [true, true, false], [false, false, true], [false, true, true]];
+        let conditions = [
+            [false, false, false],
+            [true, false, false],
+            [false, true, false],
+            [true, true, false],
+            [false, false, true],
+            [false, true, true],
+        ];
         let forms = [2, 5, 8].into_iter().flat_map(|dim| conditions.map(|c| (dim, c)));
         forms
             .zip(1..)
@@ -98,7 +106,8 @@ impl Bench {
         coupling.begin_step(None).must(&at);
         let mut tables = vec![];
         let mut add = |name: String, cols: usize| {
-            let table = normal(&spec.streams, &name, ROWS, cols, if name.starts_with("film") { 0.3 } else { 1.0 });
+            let table =
+                normal(&spec.streams, &name, ROWS, cols, if name.starts_with("film") { 0.3 } else { 1.0 });
             tables.push((name, table));
         };
         if setup.class {
@@ -116,19 +125,24 @@ impl Bench {
 
     /// The condition of the tokens `rows`, with tables made by `leaf`. Class and position of a token vary independently.
     pub(super) fn condition(&self, rows: &[usize], leaf: fn(&Mat) -> Var) -> BlockCondition {
-        let index = |of: fn(usize) -> usize| -> Option<Index> { Some(rows.iter().map(|n| (of(*n) % ROWS) as u32).collect()) };
+        let index = |of: fn(usize) -> usize| -> Option<Index> {
+            Some(rows.iter().map(|n| (of(*n) % ROWS) as u32).collect())
+        };
         let mut tables = self.tables.iter().map(|(_, t)| leaf(t));
-        let mut table = |of: fn(usize) -> usize| tables.next().map(|table| RowTable { table, index: index(of) });
+        let mut table =
+            |of: fn(usize) -> usize| tables.next().map(|table| RowTable { table, index: index(of) });
         let class = if self.setup.class { table(|n| n) } else { None };
         let position = if self.setup.position { table(|n| n / 2 + 1) } else { None };
-        let film = std::iter::from_fn(|| table(|n| n)).map(|rows| Film { rows, before_activation: false }).collect();
+        let film =
+            std::iter::from_fn(|| table(|n| n)).map(|rows| Film { rows, before_activation: false }).collect();
         BlockCondition { class, position, film }
     }
 
     /// The tokens `rows` of `x`.
     fn tokens(&self, x: &Mat, rows: &[usize]) -> Mat {
         let (x, d) = (x.as_vec(), self.setup.dim);
-        mat(rows.iter().flat_map(|n| x[n * d..(n + 1) * d].to_vec()).collect(), rows.len(), d).expect("whole rows")
+        mat(rows.iter().flat_map(|n| x[n * d..(n + 1) * d].to_vec()).collect(), rows.len(), d)
+            .expect("whole rows")
     }
 
     /// The forward of the tokens `rows` of `x`.

@@ -23,7 +23,9 @@ pub(super) fn check(case: &Case<dyn Coupling>, setup: Setup) -> f64 {
         let setup = Setup { seed: setup.seed + 1000 * attempt, ..setup };
         let at = case.at(format!("gradients ({setup})"));
         let mut bench = Bench::new(case, setup);
-        let good = |best: &BTreeMap<Leaf, (String, f64, bool)>, l: &Leaf| best.get(l).is_some_and(|b| b.1 < TOLERANCE && b.2);
+        let good = |best: &BTreeMap<Leaf, (String, f64, bool)>, l: &Leaf| {
+            best.get(l).is_some_and(|b| b.1 < TOLERANCE && b.2)
+        };
         let leaves: Vec<Leaf> = bench.leaves().into_iter().filter(|l| !good(&best, l)).collect();
         if leaves.is_empty() {
             break;
@@ -41,7 +43,9 @@ pub(super) fn check(case: &Case<dyn Coupling>, setup: Setup) -> f64 {
     let mut worst = 0f64;
     for (name, error, reached) in best.into_values() {
         assert!(reached, "{}", case.at(format!("no gradient reaches `{name}` ({setup})")));
-        let wrong = format!("the gradient of `{name}` is off by {error:e} of its size, allowed {TOLERANCE:e} ({setup})");
+        let wrong = format!(
+            "the gradient of `{name}` is off by {error:e} of its size, allowed {TOLERANCE:e} ({setup})"
+        );
         assert!(error < TOLERANCE, "{}", case.at(wrong));
         worst = worst.max(error);
     }

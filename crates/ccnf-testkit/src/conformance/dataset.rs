@@ -49,7 +49,8 @@ pub(super) fn check(case: &Case<dyn Dataset>) {
     let mut seen = BTreeSet::new();
     for class in &classes {
         assert!(!class.train.is_empty(), "{at}: class `{}` has no training image", class.name);
-        for source in class.train.iter().map(|i| &i.source).chain(class.test.iter().map(|s| &s.image.source)) {
+        for source in class.train.iter().map(|i| &i.source).chain(class.test.iter().map(|s| &s.image.source))
+        {
             assert!(seen.insert(source.clone()), "{at}: `{}` is listed twice", source.label());
         }
         for s in &class.test {
@@ -63,8 +64,10 @@ pub(super) fn check(case: &Case<dyn Dataset>) {
 }
 
 fn images_open(case: &Case<dyn Dataset>, dataset: &dyn Dataset, class: &Class) {
-    let sources: Vec<&ImageSource> = class.train.iter().map(|i| &i.source).chain(class.test.iter().map(|s| &s.image.source)).collect();
-    let open = |source: &ImageSource| dataset.open(source).must(&case.at(format!("open `{}`", source.label())));
+    let sources: Vec<&ImageSource> =
+        class.train.iter().map(|i| &i.source).chain(class.test.iter().map(|s| &s.image.source)).collect();
+    let open =
+        |source: &ImageSource| dataset.open(source).must(&case.at(format!("open `{}`", source.label())));
     let all = || sources.iter().map(|s| open(s)).collect::<Vec<_>>();
     let (once, twice) = std::thread::scope(|s| {
         let other = s.spawn(all);
@@ -75,13 +78,25 @@ fn images_open(case: &Case<dyn Dataset>, dataset: &dyn Dataset, class: &Class) {
     for ((a, b), source) in once.iter().zip(&twice).zip(&sources) {
         let at = case.at(format!("image `{}`", source.label()));
         let (w, h) = (a.image.width, a.image.height);
-        assert!(w > 0 && h > 0 && a.image.data.len() == 3 * w * h, "{at}: {} bytes for {w} x {h}", a.image.data.len());
+        assert!(
+            w > 0 && h > 0 && a.image.data.len() == 3 * w * h,
+            "{at}: {} bytes for {w} x {h}",
+            a.image.data.len()
+        );
         assert!(a.image == b.image && a.content_hash == b.content_hash, "{at}: another the second time");
-        assert_eq!(dataset.content_hash(source).must(&at), a.content_hash, "{at}: content hash without opening");
+        assert_eq!(
+            dataset.content_hash(source).must(&at),
+            a.content_hash,
+            "{at}: content hash without opening"
+        );
         hashes.insert(a.content_hash);
     }
     let at = case.at(format!("class `{}`", class.name));
-    assert!(sources.len() < 2 || hashes.len() > 1, "{at}: all {} images have the same content hash", sources.len());
+    assert!(
+        sources.len() < 2 || hashes.len() > 1,
+        "{at}: all {} images have the same content hash",
+        sources.len()
+    );
 }
 
 fn masks(case: &Case<dyn Dataset>, dataset: &dyn Dataset, class: &Class) {
@@ -93,7 +108,8 @@ fn masks(case: &Case<dyn Dataset>, dataset: &dyn Dataset, class: &Class) {
             assert!(!(normal && s.label.anomalous), "{at}: anomalous, and all normal");
             continue;
         };
-        let (mask, image) = (dataset.open_mask(source).must(&at), dataset.open(&s.image.source).must(&at).image);
+        let (mask, image) =
+            (dataset.open_mask(source).must(&at), dataset.open(&s.image.source).must(&at).image);
         assert_eq!((mask.width, mask.height), (image.width, image.height), "{at}: its size");
         assert_eq!(mask.data.len(), mask.width * mask.height, "{at}: its pixels");
         assert_eq!(mask.data.contains(&true), s.label.anomalous, "{at}: some pixel is anomalous");
@@ -105,10 +121,20 @@ fn missing(case: &Case<dyn Dataset>, dataset: &dyn Dataset) {
     for source in [ImageSource::Generated(nowhere.into()), ImageSource::File(PathBuf::from(nowhere))] {
         for (what, e) in [
             ("open", refused(dataset.open(&source).map(|_| ()), &case.at("an image that is not there"))),
-            ("open_mask", refused(dataset.open_mask(&source).map(|_| ()), &case.at("a mask that is not there"))),
-            ("content_hash", refused(dataset.content_hash(&source).map(|_| ()), &case.at("a hash of nothing"))),
+            (
+                "open_mask",
+                refused(dataset.open_mask(&source).map(|_| ()), &case.at("a mask that is not there")),
+            ),
+            (
+                "content_hash",
+                refused(dataset.content_hash(&source).map(|_| ()), &case.at("a hash of nothing")),
+            ),
         ] {
-            assert!(e.to_string().contains(nowhere), "{}", case.at(format!("{what} of a missing image does not name it: {e}")));
+            assert!(
+                e.to_string().contains(nowhere),
+                "{}",
+                case.at(format!("{what} of a missing image does not name it: {e}"))
+            );
         }
     }
 }

@@ -19,7 +19,12 @@ pub(super) fn classes(stage: usize) -> Vec<&'static str> {
 }
 
 fn levels() -> Vec<LevelSpec> {
-    let level = |name: &str, side: usize, channels: usize| LevelSpec { name: name.into(), height: side, width: side, channels };
+    let level = |name: &str, side: usize, channels: usize| LevelSpec {
+        name: name.into(),
+        height: side,
+        width: side,
+        channels,
+    };
     vec![level("fine", 6, 8), level("coarse", 3, 12)]
 }
 
@@ -70,7 +75,12 @@ pub(super) fn refs(images: &[Arc<dyn ImageFeatures>]) -> Vec<&dyn ImageFeatures>
 }
 
 /// The maps of every image under `class`, all levels one after the other.
-pub(super) fn given_maps(d: &dyn Detector, images: &[Arc<dyn ImageFeatures>], class: &str, at: &str) -> Vec<Vec<f32>> {
+pub(super) fn given_maps(
+    d: &dyn Detector,
+    images: &[Arc<dyn ImageFeatures>],
+    class: &str,
+    at: &str,
+) -> Vec<Vec<f32>> {
     let scores = d.score(&refs(images), ScoreRequest { given: Some(class), routed: false }).must(at);
     scores.into_iter().map(|s| s.given.into_iter().flat_map(|m| m.data).collect()).collect()
 }

@@ -26,8 +26,10 @@ pub(super) fn spec() -> EncoderSpec {
 fn encode(e: &dyn Encoder, numbers: &[usize]) -> Result<Vec<EncodedImage>> {
     let classes = ["bolt", "granite", "capsule"];
     let sources: Vec<_> = numbers.iter().map(|n| ImageSource::Generated(image_ids()[*n].into())).collect();
-    let open: Vec<_> = numbers.iter().map(|n| move || render_normal(classes[*n], "train", *n, 3, 48 + 16 * n)).collect();
-    let inputs: Vec<_> = sources.iter().zip(&open).map(|(source, open)| EncoderInput { source, open }).collect();
+    let open: Vec<_> =
+        numbers.iter().map(|n| move || render_normal(classes[*n], "train", *n, 3, 48 + 16 * n)).collect();
+    let inputs: Vec<_> =
+        sources.iter().zip(&open).map(|(source, open)| EncoderInput { source, open }).collect();
     e.encode(&inputs)
 }
 
@@ -51,7 +53,11 @@ pub(super) fn check(case: &Case<dyn Encoder>) {
     for (who, e) in [("the same encoder", &e), ("one that is built again", &again)] {
         for numbers in [vec![0], vec![1], vec![2], vec![2, 1, 0], vec![1, 1]] {
             for (image, n) in encode(&**e, &numbers).must(&at).iter().zip(&numbers) {
-                same_bits(&image.concat(), &all[*n].concat(), &format!("{at} of image {n} among {numbers:?}, {who}"));
+                same_bits(
+                    &image.concat(),
+                    &all[*n].concat(),
+                    &format!("{at} of image {n} among {numbers:?}, {who}"),
+                );
             }
         }
     }
@@ -95,7 +101,11 @@ fn other_configs(case: &Case<dyn Encoder>, e: &dyn Encoder, features: &[EncodedI
             told_apart += 1;
         }
     }
-    assert!(told_apart > 0, "{}", case.at("no other config gives other features: give it keys that can be varied"));
+    assert!(
+        told_apart > 0,
+        "{}",
+        case.at("no other config gives other features: give it keys that can be varied")
+    );
 }
 
 /// Other values for single keys: other numbers and switches, fewer list entries, the other choices of the schema.
@@ -110,7 +120,9 @@ fn variants(config: &Map<String, Value>, schema: &Value) -> Vec<(String, Value)>
             },
             Value::Array(a) if a.len() > 1 && a.iter().all(Value::is_string) => vec![a[1..].to_vec().into()],
             Value::Array(a) if a.iter().all(Value::is_number) => vec![vec![0.4; a.len()].into()],
-            Value::String(s) => choices(schema, key).into_iter().filter(|c| c != s).map(Value::from).collect(),
+            Value::String(s) => {
+                choices(schema, key).into_iter().filter(|c| c != s).map(Value::from).collect()
+            }
             _ => vec![],
         };
         out.extend(values.into_iter().map(|v| (key.clone(), v)));

@@ -61,9 +61,21 @@ impl<K: ComponentKind + ?Sized> Case<K> {
         let (name, doc) = (self.entry.name, self.entry.doc);
         let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let kebab = name.split('-').all(|part| !part.is_empty() && part.chars().all(lower));
-        assert!(kebab && !name.starts_with(|c: char| c.is_ascii_digit()), "{}", self.at("the name is not kebab-case"));
-        assert!(!doc.trim().is_empty() && !doc.contains('\n'), "{}", self.at(format!("not one line of description: {doc:?}")));
-        assert!(!self.entry.krate.is_empty() && !self.entry.version.is_empty(), "{}", self.at("no crate or version"));
+        assert!(
+            kebab && !name.starts_with(|c: char| c.is_ascii_digit()),
+            "{}",
+            self.at("the name is not kebab-case")
+        );
+        assert!(
+            !doc.trim().is_empty() && !doc.contains('\n'),
+            "{}",
+            self.at(format!("not one line of description: {doc:?}"))
+        );
+        assert!(
+            !self.entry.krate.is_empty() && !self.entry.version.is_empty(),
+            "{}",
+            self.at("no crate or version")
+        );
         self.check_example(spec);
         self.check_unknown_key(spec);
         let schema = (self.entry.schema)();
@@ -72,7 +84,9 @@ impl<K: ComponentKind + ?Sized> Case<K> {
 
     fn check_example(&self, spec: &K::Spec) {
         let example = (self.entry.example)();
-        let Value::Object(keys) = &example else { panic!("{}", self.at(format!("the example is not a table: {example}"))) };
+        let Value::Object(keys) = &example else {
+            panic!("{}", self.at(format!("the example is not a table: {example}")))
+        };
         let again: Value = serde_json::from_str(&example.to_string()).expect("JSON that was just written");
         assert_eq!(again, example, "{}", self.at("the example does not survive JSON"));
         // Keys that a component cannot do without come from the caller; the example's own are read as they stand.
@@ -88,9 +102,20 @@ impl<K: ComponentKind + ?Sized> Case<K> {
 
     fn check_unknown_key(&self, spec: &K::Spec) {
         let more = Map::from_iter([(UNKNOWN.to_owned(), Value::from(1))]);
-        let Err(e) = self.try_build(&more, spec) else { panic!("{}", self.at(format!("takes the unknown key `{UNKNOWN}`"))) };
-        assert_eq!(e.kind(), ErrorKind::Config, "{}", self.at(format!("an unknown key is not a config error: {e}")));
-        assert!(e.to_string().contains(UNKNOWN), "{}", self.at(format!("the error does not name the unknown key: {e}")));
+        let Err(e) = self.try_build(&more, spec) else {
+            panic!("{}", self.at(format!("takes the unknown key `{UNKNOWN}`")))
+        };
+        assert_eq!(
+            e.kind(),
+            ErrorKind::Config,
+            "{}",
+            self.at(format!("an unknown key is not a config error: {e}"))
+        );
+        assert!(
+            e.to_string().contains(UNKNOWN),
+            "{}",
+            self.at(format!("the error does not name the unknown key: {e}"))
+        );
     }
 
     /// Every property of the schema, also of nested tables, has a description.
@@ -99,7 +124,10 @@ impl<K: ComponentKind + ?Sized> Case<K> {
             Value::Object(o) => {
                 for (key, property) in o.get("properties").and_then(Value::as_object).into_iter().flatten() {
                     // A component's `kind` stands in the schema as a constant.
-                    let said = property.get("description").and_then(Value::as_str).is_some_and(|d| !d.trim().is_empty());
+                    let said = property
+                        .get("description")
+                        .and_then(Value::as_str)
+                        .is_some_and(|d| !d.trim().is_empty());
                     assert!(said, "{}", self.at(format!("the schema does not describe `{path}{key}`")));
                 }
                 o.iter().for_each(|(k, v)| self.check_described(v, &format!("{path}{k}.")));
@@ -112,7 +140,8 @@ impl<K: ComponentKind + ?Sized> Case<K> {
 
 /// A component inside the config, which records itself under its own keys.
 fn holds_components(value: &Value) -> bool {
-    value.get("kind").is_some() || value.as_array().is_some_and(|a| a.is_empty() || a.iter().any(|v| v.get("kind").is_some()))
+    value.get("kind").is_some()
+        || value.as_array().is_some_and(|a| a.is_empty() || a.iter().any(|v| v.get("kind").is_some()))
 }
 
 /// Tables without keys leave no trace in the resolved config.

@@ -59,7 +59,9 @@ pub struct Extra(BTreeMap<(String, String), Map<String, Value>>);
 impl Extra {
     /// Adds `keys`, a JSON object, for the component `name` of `kind`.
     pub fn with(mut self, kind: &str, name: &str, keys: Value) -> Self {
-        let Value::Object(keys) = keys else { panic!("the keys of {kind} `{name}` are not an object: {keys}") };
+        let Value::Object(keys) = keys else {
+            panic!("the keys of {kind} `{name}` are not an object: {keys}")
+        };
         self.0.entry((kind.to_owned(), name.to_owned())).or_default().extend(keys);
         self
     }

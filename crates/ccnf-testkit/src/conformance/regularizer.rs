@@ -11,7 +11,8 @@ use super::entry::Case;
 use crate::finite_difference_error;
 use ccnf::dfdx::prelude::{Axis, HasShape, SumTo};
 use ccnf::prelude::{
-    Error, FlowOutput, Index, Mat, Regularizer, RegularizerSpec, Result, Streams, Var, VarVec, constant, gradients, mat,
+    Error, FlowOutput, Index, Mat, Regularizer, RegularizerSpec, Result, Streams, Var, VarVec, constant,
+    gradients, mat,
 };
 use ccnf::tensor::tracked;
 
@@ -26,7 +27,8 @@ const LOG_DET: usize = 1;
 const LOG_PRIOR: usize = 2;
 const LOG_PROB: usize = 3;
 const NEGATIVE: usize = 4;
-const NAMES: [&str; 7] = ["z", "log_det", "log_prior", "log_prob", "log_prob_negative", "log_scales[0]", "log_scales[1]"];
+const NAMES: [&str; 7] =
+    ["z", "log_det", "log_prior", "log_prob", "log_prob_negative", "log_scales[0]", "log_scales[1]"];
 
 pub(super) fn spec() -> RegularizerSpec {
     RegularizerSpec {}
@@ -73,8 +75,17 @@ fn value(r: &dyn Regularizer, output: &FlowOutput) -> Result<Option<f32>> {
 
 pub(super) fn check(case: &Case<dyn Regularizer>) {
     let r = case.build(&spec());
-    assert!(r.weight().is_finite() && r.weight() >= 0.0, "{}", case.at(format!("the weight is {}", r.weight())));
-    assert_eq!(r.name(), case.entry.name, "{}", case.at("the name in logs is another than the registered one"));
+    assert!(
+        r.weight().is_finite() && r.weight() >= 0.0,
+        "{}",
+        case.at(format!("the weight is {}", r.weight()))
+    );
+    assert_eq!(
+        r.name(),
+        case.entry.name,
+        "{}",
+        case.at("the name in logs is another than the registered one")
+    );
     presence(case, &*r);
     exact_gradients(case, &*r);
     extremes(case, &*r);
@@ -99,7 +110,8 @@ fn presence(case: &Case<dyn Regularizer>, r: &dyn Regularizer) {
 
 fn gradient(r: &dyn Regularizer, leaves: &[Mat], at: &str) -> Vec<Vec<f32>> {
     let (_, (), mut grads) = gradients(|| {
-        let penalty = r.penalty(&output(leaves, tracked, true, true))?.expect("a penalty where nothing is missing");
+        let penalty =
+            r.penalty(&output(leaves, tracked, true, true))?.expect("a penalty where nothing is missing");
         Ok::<_, Error>((penalty, ()))
     })
     .must(at);
@@ -127,7 +139,10 @@ fn exact_gradients(case: &Case<dyn Regularizer>, r: &dyn Regularizer) {
                 break;
             }
         }
-        assert!(best < TOLERANCE, "{at}: that of `{name}` is off by {best:e} of its size, allowed {TOLERANCE:e}");
+        assert!(
+            best < TOLERANCE,
+            "{at}: that of `{name}` is off by {best:e} of its size, allowed {TOLERANCE:e}"
+        );
         worst = worst.max(best);
     }
     assert!(!reached.is_empty(), "{at}: the penalty depends on nothing");
@@ -143,6 +158,9 @@ fn extremes(case: &Case<dyn Regularizer>, r: &dyn Regularizer) {
         }
         let p = value(r, &output(&leaves, constant, true, true)).must(&at);
         finite(&[p.unwrap_or(0.0)], &at);
-        gradient(r, &leaves, &at).iter().zip(NAMES).for_each(|(g, n)| finite(g, &format!("{at}, gradient of `{n}`")));
+        gradient(r, &leaves, &at)
+            .iter()
+            .zip(NAMES)
+            .for_each(|(g, n)| finite(g, &format!("{at}, gradient of `{n}`")));
     }
 }

@@ -23,12 +23,19 @@ pub(super) fn check(case: &Case<dyn Router>) {
     let mut r = built();
     listed(&mut *r, &case.at("tensors"));
     let again = built();
-    let classes: Vec<String> = (0..2).flat_map(|s| view(s).classes().iter().map(|c| c.name().to_owned()).collect::<Vec<_>>()).collect();
+    let classes: Vec<String> = (0..2)
+        .flat_map(|s| view(s).classes().iter().map(|c| c.name().to_owned()).collect::<Vec<_>>())
+        .collect();
     for k in 0..50usize {
         let features = image(&classes[k % classes.len()], 100 + k, 0.0);
         let log_likelihood = Streams::new(k as u64).normal("route", classes.len());
         let given = (k % 2 == 0).then_some(k % classes.len());
-        let input = RouteInput { classes: &classes, log_likelihood: &log_likelihood, given, features: features.as_ref() };
+        let input = RouteInput {
+            classes: &classes,
+            log_likelihood: &log_likelihood,
+            given,
+            features: features.as_ref(),
+        };
         match r.route(&input) {
             Ok(route) => {
                 assert!(route < classes.len(), "{at}: class {route} of {}", classes.len());
@@ -51,8 +58,10 @@ fn ties(case: &Case<dyn Router>, r: &dyn Router, classes: &[String]) {
     let features = image(&classes[0], 100, 0.0);
     for first in 0..classes.len() {
         // The classes before `first` are less likely, the others alike.
-        let log_likelihood: Vec<f32> = (0..classes.len()).map(|c| if c < first { -5.0 } else { -1.0 }).collect();
-        let input = RouteInput { classes, log_likelihood: &log_likelihood, given: None, features: features.as_ref() };
+        let log_likelihood: Vec<f32> =
+            (0..classes.len()).map(|c| if c < first { -5.0 } else { -1.0 }).collect();
+        let input =
+            RouteInput { classes, log_likelihood: &log_likelihood, given: None, features: features.as_ref() };
         assert_eq!(r.route(&input).must(&at), first, "{at}: log-likelihoods {log_likelihood:?}");
     }
 }

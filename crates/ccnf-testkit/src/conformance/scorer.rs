@@ -18,7 +18,11 @@ pub(super) fn spec() -> ScorerSpec {
 }
 
 fn table(name: &str, scale: f32) -> Vec<Vec<f32>> {
-    (0..CLASSES).map(|c| Streams::new(1).normal(&format!("{name}{c}"), TOKENS).iter().map(|v| v * scale - 9.0).collect()).collect()
+    (0..CLASSES)
+        .map(|c| {
+            Streams::new(1).normal(&format!("{name}{c}"), TOKENS).iter().map(|v| v * scale - 9.0).collect()
+        })
+        .collect()
 }
 
 fn score(s: &dyn Scorer, by_class: &[Vec<f32>], class: usize, peers: &[usize]) -> Result<Vec<f32>> {
@@ -29,7 +33,8 @@ pub(super) fn check(case: &Case<dyn Scorer>) {
     let at = case.at("scores");
     let calibrated = || {
         let mut s = case.build(&spec());
-        s.calibrate(&[(DIM, table("calibration", 5.0)), (DIM, table("calibration", 9.0))]).must(&case.at("calibrate"));
+        s.calibrate(&[(DIM, table("calibration", 5.0)), (DIM, table("calibration", 9.0))])
+            .must(&case.at("calibrate"));
         s
     };
     let mut s = calibrated();
@@ -45,8 +50,15 @@ pub(super) fn check(case: &Case<dyn Scorer>) {
         let mut back = score(&*s, &reversed, class, &peers).must(&at);
         back.reverse();
         same_bits(&back, &scores, &format!("{at}, tokens in another order"));
-        same_bits(&score(&*calibrated(), &likelihoods, class, &peers).must(&at), &scores, &format!("{at}, built twice"));
-        finite(&score(&*s, &table("tokens", 1e6), class, &peers).must(&at), &format!("{at}, large likelihoods"));
+        same_bits(
+            &score(&*calibrated(), &likelihoods, class, &peers).must(&at),
+            &scores,
+            &format!("{at}, built twice"),
+        );
+        finite(
+            &score(&*s, &table("tokens", 1e6), class, &peers).must(&at),
+            &format!("{at}, large likelihoods"),
+        );
     }
     monotone(case, &*s);
     refused(score(&*s, &likelihoods, CLASSES, &peers), &case.at("a class that is not there"));
@@ -63,7 +75,11 @@ fn monotone(case: &Case<dyn Scorer>, s: &dyn Scorer) {
         likelihoods[0].iter_mut().for_each(|l| *l += 3.0);
         let next = score(s, &likelihoods, 0, &peers).must(&at);
         for (t, (a, b)) in last.iter().zip(&next).enumerate() {
-            assert!(b < a, "{at}: token {t} goes from {a} to {b} as its likelihood grows to {}", likelihoods[0][t]);
+            assert!(
+                b < a,
+                "{at}: token {t} goes from {a} to {b} as its likelihood grows to {}",
+                likelihoods[0][t]
+            );
         }
         last = next;
     }
@@ -74,5 +90,9 @@ fn loads(case: &Case<dyn Scorer>, s: &dyn Scorer, peers: &[usize]) {
     let mut fresh = case.build(&spec());
     Snapshot::of(s, serde_json::Value::Null).restore_into(&mut *fresh).must(&at);
     let likelihoods = table("tokens", 4.0);
-    same_bits(&score(&*fresh, &likelihoods, 0, peers).must(&at), &score(s, &likelihoods, 0, peers).must(&at), &at);
+    same_bits(
+        &score(&*fresh, &likelihoods, 0, peers).must(&at),
+        &score(s, &likelihoods, 0, peers).must(&at),
+        &at,
+    );
 }

@@ -9,14 +9,16 @@ pub(super) fn spec() -> StrategySpec {
 }
 
 /// Classes per task.
-const PROTOCOLS: [&[usize]; 7] = [&[1], &[4], &[1, 1, 1], &[2, 1], &[1, 3, 2], &[5, 5, 5], &[10, 1, 1, 1, 1, 1]];
+const PROTOCOLS: [&[usize]; 7] =
+    [&[1], &[4], &[1, 1, 1], &[2, 1], &[1, 3, 2], &[5, 5, 5], &[10, 1, 1, 1, 1, 1]];
 
 pub(super) fn check(case: &Case<dyn Strategy>) {
     for sizes in PROTOCOLS {
         let at = case.at(format!("stages of tasks with {sizes:?} classes"));
         let mut next = 0..;
         // Names in falling order: a strategy must not rely on sorted ones.
-        let mut task = |n: &usize| next.by_ref().take(*n).map(|i: usize| format!("c{:02}", 99 - i)).collect::<Vec<_>>();
+        let mut task =
+            |n: &usize| next.by_ref().take(*n).map(|i: usize| format!("c{:02}", 99 - i)).collect::<Vec<_>>();
         let tasks: Vec<Vec<String>> = sizes.iter().map(&mut task).collect();
         let strategy = case.build(&spec());
         let stages = strategy.stages(&tasks);

@@ -1,0 +1,269 @@
+//! The conformance suite has teeth: components that break one promise each are rejected for it.
+
+use ccnf::dfdx::prelude::{HasShape, MeanTo, Rank0};
+use ccnf::prelude::*;
+use ccnf_testkit::conformance::{self, Extra};
+use serde::{Deserialize, Serialize};
+
+/// A constructor's answer.
+fn made<T>(component: T) -> Result<T> {
+    Ok(component)
+}
+
+/// No keys.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct NoKeys {}
+
+/// Takes any key.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct AnyKeys {
+    /// A key.
+    known: u32,
+}
+
+/// Has a key that nobody describes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Undescribed {
+    secret: u32,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Lie {
+    LogDet,
+    Inverse,
+    Gradient,
+    Company,
+}
+
+/// `y = exp(w) x` with one trained scalar, and one lie.
+struct Scaling {
+    w: Param,
+    baked: bool,
+    lie: Lie,
+}
+
+impl Scaling {
+    fn new(lie: Lie, build: &Build<'_, CouplingSpec>) -> Result<Self> {
+        let w = Param::weight(format!("{}.w", build.scope), Owner::Shared, vec![0.0], 1, 1)?;
+        Ok(Scaling { w, baked: false, lie })
+    }
+}
+
+impl Stateful for Scaling {
+    fn params(&self) -> Vec<&Param> {
+        vec![&self.w]
+    }
+    fn params_mut(&mut self) -> Vec<&mut Param> {
+        vec![&mut self.w]
+    }
+}
+
+impl Coupling for Scaling {
+    fn hidden(&self) -> Vec<usize> {
+        vec![]
+    }
+    fn forward(&self, x: &Var, _: &BlockCondition) -> Result<CouplingOutput> {
+        use ccnf::dfdx::prelude::*;
+        let (n, d) = *x.shape();
+        let company = if self.lie == Lie::Company { 1e-3 * n as f32 } else { 0.0 };
+        let w = if self.lie == Lie::Gradient { constant(self.w.value()) } else { self.w.var() };
+        let w = w.sum::<Rank0, _>() + company;
+        let y = x.clone() * w.clone().exp().broadcast_like::<_, Axes2<0, 1>>(&(n, d));
+        let stated = if self.lie == Lie::LogDet { 1.01 } else { 1.0 };
+        let log_det = w.broadcast_like::<_, Axis<0>>(&(n,)) * (d as f32 * stated);
+        Ok(CouplingOutput { y, log_det, log_scale: None })
+    }
+    fn inverse(&self, y: &Mat, _: &BlockCondition) -> Result<Mat> {
+        let (n, d) = *y.shape();
+        let off = if self.lie == Lie::Inverse { 1.001 } else { 1.0 };
+        let company = if self.lie == Lie::Company { 1e-3 * n as f32 } else { 0.0 };
+        let factor = off / (self.w.to_vec()[0] + company).exp();
+        Ok(mat(y.as_vec().iter().map(|v| v * factor).collect(), n, d)?)
+    }
+    fn bake(&mut self) -> Result<()> {
+        self.baked = true;
+        Ok(())
+    }
+    fn is_baked(&self) -> bool {
+        self.baked
+    }
+    fn set_baked(&mut self) {
+        self.baked = true;
+    }
+}
+
+ccnf::register_component!(
+    Coupling,
+    "wrong-log-det",
+    NoKeys,
+    |_, b: &Build<'_, _>| Scaling::new(Lie::LogDet, b),
+    "off by 1%"
+);
+ccnf::register_component!(
+    Coupling,
+    "wrong-inverse",
+    NoKeys,
+    |_, b: &Build<'_, _>| Scaling::new(Lie::Inverse, b),
+    "off by 0.1%"
+);
+ccnf::register_component!(
+    Coupling,
+    "no-gradient",
+    NoKeys,
+    |_, b: &Build<'_, _>| Scaling::new(Lie::Gradient, b),
+    "not trained"
+);
+ccnf::register_component!(
+    Coupling,
+    "company",
+    NoKeys,
+    |_, b: &Build<'_, _>| Scaling::new(Lie::Company, b),
+    "counts tokens"
+);
+
+/// The mean latent, with half of its gradient.
+struct Half;
+impl Regularizer for Half {
+    fn name(&self) -> &'static str {
+        "half-gradient"
+    }
+    fn weight(&self) -> f32 {
+        1.0
+    }
+    fn penalty(&self, output: &FlowOutput) -> Result<Option<Scalar>> {
+        let (rows, cols) = *output.z.shape();
+        let fixed = constant(&mat(output.z.as_vec(), rows, cols)?);
+        Ok(Some((output.z.clone().mean::<Rank0, _>() + fixed.mean::<Rank0, _>()) * 0.5))
+    }
+}
+ccnf::register_component!(
+    Regularizer,
+    "half-gradient",
+    NoKeys,
+    |_, _: &Build<'_, _>| made(Half),
+    "half the gradient"
+);
+
+/// Leaves out the last class, or nothing.
+struct Stages {
+    forgets: bool,
+}
+impl Strategy for Stages {
+    fn stages(&self, tasks: &[Vec<String>]) -> Vec<Stage> {
+        let mut stages: Vec<_> =
+            tasks.iter().map(|t| Stage { classes: t.clone(), scope: TrainScope::All }).collect();
+        if self.forgets && stages.len() > 1 {
+            stages.pop();
+        }
+        stages
+    }
+}
+ccnf::register_component!(
+    Strategy,
+    "forgetful",
+    NoKeys,
+    |_, _: &Build<'_, _>| made(Stages { forgets: true }),
+    "forgets a task"
+);
+ccnf::register_component!(
+    Strategy,
+    "Not_Kebab",
+    NoKeys,
+    |_, _: &Build<'_, _>| made(Stages { forgets: false }),
+    "a wrong name"
+);
+ccnf::register_component!(
+    Strategy,
+    "silent",
+    NoKeys,
+    |_, _: &Build<'_, _>| made(Stages { forgets: false }),
+    ""
+);
+ccnf::register_component!(
+    Strategy,
+    "lenient",
+    AnyKeys,
+    |_, _: &Build<'_, _>| made(Stages { forgets: false }),
+    "takes any key"
+);
+ccnf::register_component!(
+    Strategy,
+    "secretive",
+    Undescribed,
+    |_, _: &Build<'_, _>| made(Stages { forgets: false }),
+    "hides a key"
+);
+ccnf::register_component!(
+    Strategy,
+    "twice",
+    NoKeys,
+    |_, _: &Build<'_, _>| made(Stages { forgets: false }),
+    "registered twice"
+);
+ccnf::register_component!(
+    Strategy,
+    "twice",
+    NoKeys,
+    |_, _: &Build<'_, _>| made(Stages { forgets: false }),
+    "registered twice"
+);
+
+/// Routes to the last of the most likely classes.
+struct Last;
+ccnf::stateless!(Last);
+impl Router for Last {
+    fn route(&self, input: &RouteInput<'_>) -> Result<usize> {
+        let l = input.log_likelihood;
+        Ok((0..l.len()).max_by(|a, b| l[*a].total_cmp(&l[*b])).unwrap_or(0))
+    }
+}
+ccnf::register_component!(Router, "last", NoKeys, |_, _: &Build<'_, _>| made(Last), "ties go to the last");
+
+/// Higher = more normal.
+struct Upside;
+ccnf::stateless!(Upside);
+impl Scorer for Upside {
+    fn score(&self, tokens: &TokenLikelihoods<'_>) -> Result<Vec<f32>> {
+        let own = tokens
+            .by_class
+            .get(tokens.class)
+            .ok_or_else(|| Error::new(ErrorKind::Contract, "no such class"))?;
+        Ok(own.clone())
+    }
+}
+ccnf::register_component!(
+    Scorer,
+    "upside-down",
+    NoKeys,
+    |_, _: &Build<'_, _>| made(Upside),
+    "the wrong sign"
+);
+
+macro_rules! rejected {
+    ($($test:ident: $kind:ident $name:literal, $why:literal;)*) => { $(
+        #[test]
+        #[should_panic(expected = $why)]
+        fn $test() {
+            conformance::$kind($name, &Extra::default());
+        }
+    )* };
+}
+
+rejected! {
+    a_wrong_log_determinant: coupling "wrong-log-det", "coupling `wrong-log-det`: log-determinant, past warm-up";
+    a_wrong_inverse: coupling "wrong-inverse", "coupling `wrong-inverse`: inverse, past warm-up";
+    a_missing_gradient: coupling "no-gradient", "coupling `no-gradient`: no gradient reaches `block0.w`";
+    tokens_that_count_each_other: coupling "company", "coupling `company`: independent tokens";
+    a_wrong_gradient: regularizer "half-gradient", "regularizer `half-gradient`: gradients: that of `z` is off by";
+    a_class_left_out: strategy "forgetful", "strategy `forgetful`: stages of tasks with [1, 1, 1] classes: not every class exactly once";
+    a_name_in_another_case: strategy "Not_Kebab", "strategy `Not_Kebab`: the name is not kebab-case";
+    no_description: strategy "silent", "strategy `silent`: not one line of description";
+    unknown_keys_taken: strategy "lenient", "strategy `lenient`: takes the unknown key";
+    a_key_without_description: strategy "secretive", "strategy `secretive`: the schema does not describe `secret`";
+    the_same_name_twice: strategy "twice", "strategy `twice`: registered more than once";
+    ties_to_the_last: router "last", "router `last`: ties";
+    a_score_with_the_wrong_sign: scorer "upside-down", "scorer `upside-down`: higher likelihood, lower score";
+}
