@@ -346,7 +346,9 @@ impl Section {
         let given = s.value.as_dict().cloned().unwrap_or_default();
         let given_kind = given.get("kind").and_then(|v| v.as_str().map(str::to_owned));
         let same_kind = given_kind.as_deref().is_none_or(|k| k == default.kind);
-        if let (true, Value::Dict(..), Ok(Value::Dict(tag, mut merged))) = (same_kind, &s.value, Value::serialize(default)) {
+        if let (true, Value::Dict(..), Ok(Value::Dict(tag, mut merged))) =
+            (same_kind, &s.value, Value::serialize(default))
+        {
             merged.extend(given);
             s.value = Value::Dict(tag, merged);
         }
