@@ -287,11 +287,14 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
 
 /// `sum += factor * row`.
 pub(crate) fn add_scaled(sum: &mut [f64], row: &[f32], factor: f64) {
-    let add = || sum.iter_mut().zip(row).for_each(|(s, r)| *s += factor * f64::from(*r));
+    #[inline(always)]
+    fn add(sum: &mut [f64], row: &[f32], factor: f64) {
+        sum.iter_mut().zip(row).for_each(|(s, r)| *s += factor * f64::from(*r));
+    }
     #[cfg(not(feature = "cuda"))]
-    return kernels::simd(add);
+    kernels::simd(|| add(sum, row, factor));
     #[cfg(feature = "cuda")]
-    return add();
+    add(sum, row, factor);
 }
 
 /// Runs `read` on the values of a matrix, without a copy on the CPU.
