@@ -1,6 +1,6 @@
-"""The CCNF training step in PyTorch eager: the peer of `cargo xtask bench train_step.*`.
+"""The CCNF training step in PyTorch: the peer of `cargo xtask bench train_step.*`.
 
-usage: train_step.py PROBLEM.safetensors THREADS
+usage: train_step.py PROBLEM.safetensors THREADS eager|compile
 
 The file holds the start values of all parameters and one batch, so that both sides compute the same numbers.
 """
@@ -134,11 +134,18 @@ def main():
     one_hot = F.one_hot(label).t().float()
     averaging = one_hot / one_hot.sum(dim=1, keepdim=True)
     position = code[cell]
+    compiled = sys.argv[3] == "compile"
+
+    def forward():
+        z, log_det, scales = flow(x, label, position)
+        return loss_of(z, log_det, scales, averaging, label)
+
+    if compiled:
+        forward = torch.compile(forward)
 
     def step():
         optimiser.zero_grad()
-        z, log_det, scales = flow(x, label, position)
-        loss = loss_of(z, log_det, scales, averaging, label)
+        loss = forward()
         loss.backward()
         nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
         optimiser.step()
@@ -146,7 +153,8 @@ def main():
         return {"loss": loss.item(), "peak_kib": peak}
 
     parameters = sum(p.numel() for p in flow.parameters())
-    serve(step, {"version": f"PyTorch {torch.__version__}", "threads": torch.get_num_threads(), "parameters": parameters})
+    mode = "compiled" if compiled else "eager"
+    serve(step, {"version": f"PyTorch {torch.__version__} {mode}", "threads": torch.get_num_threads(), "parameters": parameters})
 
 
 main()

@@ -1,7 +1,8 @@
 //! The embedded encoder, against ONNX Runtime with the same file on the same pixels.
 
 use super::peer::{Peer, root};
-use super::{Outcome, THREADS, interleave};
+use super::turns::interleave;
+use super::{Bench, Outcome, Settings, THREADS};
 use crate::Result;
 use ccnf::core::{Config, build};
 use ccnf::prelude::*;
@@ -16,8 +17,11 @@ fn pixel(image: usize, i: usize) -> u8 {
     ((i / 3) % SIDE * (image + 1) / 2 + (i / 3) / SIDE + 85 * (i % 3)) as u8
 }
 
+/// The bench `encode`.
+pub(crate) const BENCH: Bench = Bench { names: &["encode"], run };
+
 /// Measures batches of images.
-pub(crate) fn run(rounds: usize, alone: bool) -> Result<Outcome> {
+fn run(name: &str, settings: &Settings) -> Result<Outcome> {
     let config = json!({"encoder": {"kind": "efficientnet-lite0", "size": SIDE, "pool": 1,
         "levels": ["stride4", "stride8", "stride16"]}});
     let encoder = build::<dyn Encoder>(
@@ -38,19 +42,22 @@ pub(crate) fn run(rounds: usize, alone: bool) -> Result<Outcome> {
     let model = root().join("plugins/encoders/weights/efficientnet_lite0_stride16.onnx");
     let (batch, threads) = (BATCH.to_string(), THREADS.to_string());
     let arguments = [model.as_ref(), file.as_ref(), batch.as_ref(), threads.as_ref()];
-    let mut peer = if alone { None } else { Some(Peer::start("encode.py", &arguments, THREADS)?) };
+    let mut peers = vec![];
+    if !settings.alone {
+        peers.push(("onnxruntime", Peer::start("encode.py", &arguments, THREADS)?));
+    }
     let source = ImageSource::Generated("bench".into());
     let turns = interleave(
-        rounds,
-        peer.as_mut(),
+        settings.rounds,
+        &mut peers,
         || {
             let open: Vec<_> = images.iter().map(|image| move || Ok(image.clone())).collect();
             let inputs: Vec<EncoderInput<'_>> =
                 open.iter().map(|open| EncoderInput { source: &source, open }).collect();
             Ok(encoder.encode(&inputs)?)
         },
-        |_, encoded, reply| {
-            let Some(reply) = reply else { return Ok(()) };
+        |_, encoded, replies| {
+            let Some(reply) = replies.first() else { return Ok(()) };
             for level in 0..3 {
                 let ours: f64 = encoded.iter().flat_map(|e| &e[level]).map(|v| f64::from(v.abs())).sum();
                 let theirs = reply.values["sums"][level].as_f64().unwrap_or(f64::NAN);
@@ -66,18 +73,17 @@ pub(crate) fn run(rounds: usize, alone: bool) -> Result<Outcome> {
         },
     )?;
     let rate = |ms: f64| BATCH as f64 * 1e3 / ms;
-    let mut extra = vec![("encode.ours_images_per_s".into(), rate(turns.ours.median_ms()))];
-    if !turns.theirs.is_empty() {
-        extra.push(("encode.onnxruntime_images_per_s".into(), rate(turns.theirs.median_ms())));
+    let mut values = vec![("encode.ours_images_per_s".into(), rate(turns.ours.median_ms()))];
+    if let Some(theirs) = turns.peer("onnxruntime") {
+        values.push(("encode.onnxruntime_images_per_s".into(), rate(theirs.median_ms())));
     }
     Ok(Outcome {
-        name: "encode".into(),
+        name: name.into(),
         work: format!(
             "efficientnet-lite0 to stride 16, {BATCH} images of {SIDE} px; ours with the conversion of the pixels"
         ),
-        peer_key: "onnxruntime",
-        peer: peer.as_ref().map(Peer::version).unwrap_or_default(),
         turns,
-        extra,
+        values,
+        notes: vec![],
     })
 }

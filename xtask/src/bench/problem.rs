@@ -76,6 +76,33 @@ impl Problem {
         self.flow.params().iter().filter(|p| p.is_trainable()).map(|p| p.len()).sum()
     }
 
+    /// Leaves only the class rows trainable, as in a stage after the first.
+    pub(crate) fn freeze_shared(&mut self) -> Result<()> {
+        self.flow.bake()?;
+        for p in self.flow.params_mut() {
+            let shared = *p.owner() == Owner::Shared;
+            p.set_trainable(!shared);
+        }
+        Ok(())
+    }
+
+    /// Floating-point operations of the matrix products of one training step, after hoisting: per block the token part of the
+    /// subnet's three layers (forward, gradient of the input, gradient of the weight; the first block's input needs no gradient) and
+    /// the rotation (forward and gradient of the input), and per block the position part (forward and gradient of the weight). What
+    /// is computed once per class is left out.
+    pub(crate) fn flops(&self) -> f64 {
+        let dim = self.flow.level().channels;
+        let (kept, changed) = (dim.div_ceil(2), dim / 2);
+        let hidden = 2 * (kept + POSITION);
+        let blocks = 8;
+        let layers = kept * hidden + hidden * hidden + hidden * 2 * changed;
+        let first_input = kept * hidden;
+        let rotation = 2 * dim * dim;
+        let per_token = blocks * (3 * layers + rotation) - first_input;
+        let per_cell = blocks * 2 * POSITION * hidden;
+        2.0 * (TOKENS * per_token + GRID * GRID * per_cell) as f64
+    }
+
     /// Writes start values and batch for the peer.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
         let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();

@@ -1,101 +1,149 @@
 //! Results as a line, a flat JSON map and docs/performance.md.
 
-use super::{Outcome, QUIET, THREADS, machine};
+use super::stats::Samples;
+use super::turns::QUIET;
+use super::{Outcome, Settings, THREADS, machine, targets};
 use crate::Result;
 use ccnf::serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// `peer / ours`: above 1 this project is faster.
-fn ratio(o: &Outcome) -> f64 {
-    o.turns.theirs.median_ms() / o.turns.ours.median_ms()
-}
-
-fn times(s: &super::Samples) -> String {
+fn times(s: &Samples) -> String {
     let quartiles = [s.quantile_ms(0.25), s.quantile_ms(0.75)];
     format!("{:.1} ({:.1}; {:.1}-{:.1})", s.median_ms(), s.min_ms(), quartiles[0], quartiles[1])
 }
 
 /// One line for the terminal.
 pub(crate) fn line(o: &Outcome) -> String {
-    let mut line = format!("{}: ours {} ms", o.name, times(&o.turns.ours));
-    if !o.turns.theirs.is_empty() {
-        let _ = write!(line, ", {} {} ms, ratio {:.2}", o.peer, times(&o.turns.theirs), ratio(o));
-        let _ = write!(line, " (of the minima {:.2})", o.turns.theirs.min_ms() / o.turns.ours.min_ms());
+    let mut line = o.name.clone();
+    if !o.turns.ours.is_empty() {
+        let _ = write!(line, ": ours {} ms", times(&o.turns.ours));
     }
-    let _ = write!(line, "; {} turns, {} disturbed ones left out", o.turns.ours.len(), o.turns.disturbed);
-    for (k, v) in &o.extra {
-        let _ = write!(line, ", {k} {v:.0}");
+    for p in &o.turns.peers {
+        let ratio = p.times.median_ms() / o.turns.ours.median_ms();
+        let _ = write!(line, "; {} ({}) {} ms, ratio {ratio:.2}", p.version, p.key, times(&p.times));
+    }
+    if o.turns.disturbed > 0 {
+        let counted = if o.turns.noisy { "and COUNTED: the machine is busy" } else { "and left out" };
+        let _ = write!(line, "; {} turns disturbed {counted}", o.turns.disturbed);
+    }
+    for (k, v) in &o.values {
+        let _ = write!(line, "\n  {k} {}", rounded(*v));
     }
     line
 }
 
-/// The flat map.
-pub(crate) fn json(outcomes: &[Outcome], gemm: f64) -> Result<String> {
-    let mut map = Map::new();
-    let mut put = |key: String, value: f64| drop(map.insert(key, Value::from((value * 1e3).round() / 1e3)));
+fn rounded(v: f64) -> f64 {
+    (v * 1e3).round() / 1e3
+}
+
+/// All values by key: times in milliseconds (median, minimum, interquartile range), ratios `vs_*` (the peer's median by ours: above
+/// 1 this project is faster), and what the benches add.
+pub(crate) fn values(outcomes: &[Outcome]) -> BTreeMap<String, f64> {
+    let mut map = BTreeMap::new();
     for o in outcomes {
-        let short = o.peer_key.split('_').next().unwrap_or(o.peer_key);
-        let mut side = |who: &str, s: &super::Samples| {
-            put(format!("{}.{who}_ms", o.name), s.median_ms());
-            put(format!("{}.{who}_min_ms", o.name), s.min_ms());
-            put(format!("{}.{who}_iqr_ms", o.name), s.quantile_ms(0.75) - s.quantile_ms(0.25));
+        let mut side = |who: &str, s: &Samples| {
+            map.insert(format!("{}.{who}_ms", o.name), s.median_ms());
+            map.insert(format!("{}.{who}_min_ms", o.name), s.min_ms());
+            map.insert(format!("{}.{who}_iqr_ms", o.name), s.quantile_ms(0.75) - s.quantile_ms(0.25));
         };
-        side("ours", &o.turns.ours);
-        if !o.turns.theirs.is_empty() {
-            side(short, &o.turns.theirs);
-            put(format!("{}.vs_{}", o.name, o.peer_key), ratio(o));
+        if !o.turns.ours.is_empty() {
+            side("ours", &o.turns.ours);
         }
-        put(format!("{}.turns", o.name), o.turns.ours.len() as f64);
-        put(format!("{}.disturbed_turns", o.name), o.turns.disturbed as f64);
-        o.extra.iter().for_each(|(k, v)| put(k.clone(), *v));
+        o.turns.peers.iter().for_each(|p| side(p.key, &p.times));
+        for p in &o.turns.peers {
+            map.insert(format!("{}.vs_{}", o.name, p.key), p.times.median_ms() / o.turns.ours.median_ms());
+        }
+        if !o.turns.ours.is_empty() {
+            map.insert(format!("{}.turns", o.name), o.turns.ours.len() as f64);
+            map.insert(format!("{}.disturbed_turns", o.name), o.turns.disturbed as f64);
+        }
+        map.extend(o.values.iter().cloned());
     }
-    put("gemm_gflops".into(), gemm);
+    map
+}
+
+/// The flat map as JSON; a value that is not finite is null.
+pub(crate) fn json(values: &BTreeMap<String, f64>) -> Result<String> {
+    let map: Map<String, Value> = values.iter().map(|(k, v)| (k.clone(), Value::from(rounded(*v)))).collect();
     Ok(ccnf::serde_json::to_string_pretty(&Value::Object(map))? + "\n")
 }
 
-/// docs/performance.md.
-pub(crate) fn markdown(outcomes: &[Outcome], gemm: f64, rounds: usize) -> Result<String> {
-    let mut peers: Vec<&str> = outcomes.iter().map(|o| o.peer.as_str()).filter(|p| !p.is_empty()).collect();
-    peers.dedup();
-    let mut text = String::from("# Performance\n\n");
-    text += "Generated by `cargo xtask bench --doc`; do not edit.\n\n";
+/// Where the measured part of docs/performance.md begins and ends; the rest is written by hand.
+const MARKS: [&str; 2] = ["<!-- measured by `cargo xtask bench` -->\n", "<!-- /measured -->"];
+
+/// docs/performance.md with its measured part replaced.
+pub(crate) fn updated(doc: &str, measured: &str) -> Result<String> {
+    let begin = doc.find(MARKS[0]).map(|i| i + MARKS[0].len());
+    match (begin, doc.find(MARKS[1])) {
+        (Some(begin), Some(end)) if begin <= end => Ok([&doc[..begin], measured, &doc[end..]].concat()),
+        _ => Err(format!("docs/performance.md has no place for the measurements: {MARKS:?}").into()),
+    }
+}
+
+/// The measured part of docs/performance.md.
+pub(crate) fn markdown(outcomes: &[Outcome], settings: &Settings) -> Result<String> {
+    let mut versions: Vec<&str> =
+        outcomes.iter().flat_map(|o| &o.turns.peers).map(|p| p.version.as_str()).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    let mut text = String::new();
     writeln!(
         text,
         "Machine: {}, {THREADS} threads on each side; {}, dfdx 0.13.0; {}.\n",
         machine::processor(),
         machine::compiler(),
-        peers.join(", "),
+        versions.join(", "),
     )?;
+    text += "## Targets\n\n";
+    text += &targets::table(&values(outcomes));
     writeln!(
         text,
-        "Ours and the peer take turns in one run and never run at the same time; {rounds} turns each after a warm-up. A \
-         turn during which other processes used more than {QUIET} cores is left out, for both sides. Times are \
-         median (minimum; quartiles) in milliseconds. The ratio is the peer's median by ours: above 1 this project is faster.\n",
+        "\n## Times\n\nOurs and the peers take turns in one run and never run at the same time; {} turns each after a warm-up. \
+         A turn during which other processes used more than {QUIET} cores is left out, for all sides, unless the machine is \
+         never quiet. Times are median (minimum; quartiles) in milliseconds. The ratio is the peer's median by ours: above 1 \
+         this project is faster.\n",
+        settings.rounds
     )?;
-    text += "| bench | work | peer | ours, ms | peer, ms | ratio |\n|---|---|---|---|---|---|\n";
-    for o in outcomes {
-        let peer = if o.turns.theirs.is_empty() {
-            ["-".into(), "-".into()]
-        } else {
-            [times(&o.turns.theirs), format!("{:.2}", ratio(o))]
-        };
-        writeln!(
-            text,
-            "| `{}` | {} | {} | {} | {} | {} |",
-            o.name,
-            o.work,
-            o.peer,
-            times(&o.turns.ours),
-            peer[0],
-            peer[1]
-        )?;
+    text += "| bench | work | ours, ms | peer | peer, ms | ratio |\n|---|---|---|---|---|---|\n";
+    for o in outcomes.iter().filter(|o| !o.turns.ours.is_empty()) {
+        let noisy = if o.turns.noisy { " (busy machine)" } else { "" };
+        let ours = times(&o.turns.ours);
+        if o.turns.peers.is_empty() {
+            writeln!(text, "| `{}` | {} | {ours}{noisy} | - | - | - |", o.name, o.work)?;
+        }
+        for p in &o.turns.peers {
+            let ratio = p.times.median_ms() / o.turns.ours.median_ms();
+            writeln!(
+                text,
+                "| `{}` | {} | {ours}{noisy} | {} (`{}`) | {} | {ratio:.2} |",
+                o.name,
+                o.work,
+                p.version,
+                p.key,
+                times(&p.times)
+            )?;
+        }
     }
-    text += "\n| further values | |\n|---|---|\n";
-    for (k, v) in outcomes.iter().flat_map(|o| &o.extra) {
-        writeln!(text, "| `{k}` | {v:.0} |")?;
+    text += "\n## Further values\n\n| key | value |\n|---|---|\n";
+    for (k, v) in outcomes.iter().flat_map(|o| &o.values) {
+        writeln!(text, "| `{k}` | {} |", rounded(*v))?;
     }
-    writeln!(text, "| `gemm_gflops` | {gemm:.0} |\n")?;
-    text += "Both sides of a training step start from the same values and batch; the run fails when the parameters' number or \
-             the losses of the first steps differ. The peer's peak memory includes its interpreter and libraries.\n";
+    for o in outcomes.iter().filter(|o| !o.notes.is_empty()) {
+        writeln!(text, "\n## `{}`\n\n{}", o.name, o.notes.join("\n\n"))?;
+    }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_measured_part_of_the_document_changes() {
+        let doc = format!("before\n{}old\n{}\nafter\n", MARKS[0], MARKS[1]);
+        let new = updated(&doc, "new\n").unwrap();
+        assert_eq!(new, format!("before\n{}new\n{}\nafter\n", MARKS[0], MARKS[1]));
+        assert!(updated("no marks", "new").is_err());
+    }
 }
