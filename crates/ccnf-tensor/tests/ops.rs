@@ -1,7 +1,7 @@
 //! Every own operation against its composed twin and against finite differences.
 #![cfg(not(feature = "cuda"))]
 
-use ccnf_tensor::ops::{self, Activation, Dense, Film, Index, RowTable, composed};
+use ccnf_tensor::ops::{self, Activation, AffineTail, Film, Index, Layer, RowTable, composed};
 use ccnf_tensor::{Mat, Result, Scalar, Streams, Var, constant, gradients, mat, tracked};
 use dfdx::prelude::*;
 use std::sync::Arc;
@@ -31,6 +31,24 @@ fn close(a: &[f32], b: &[f32], tolerance: f32, what: &str) {
 /// Values and gradients of `own` and `twin` agree to 1e-5 of the largest value, and the gradient agrees with finite
 /// differences to 1e-4.
 fn check(leaves: &[&Mat], own: impl Fn(&[Var]) -> Result<Scalar>, twin: impl Fn(&[Var]) -> Result<Scalar>) {
+    let grads = check_twin(leaves, &own, twin);
+    for (k, grad) in grads.iter().enumerate() {
+        let mut errors: Vec<f64> =
+            (0..5).map(|seed| finite_difference_error(leaves, k, grad, seed, &own)).collect();
+        errors.sort_by(f64::total_cmp);
+        assert!(
+            errors[2] < 1e-4,
+            "leaf {k}: finite differences are off by {errors:?} of the gradient's size"
+        );
+    }
+}
+
+/// The first half of [`check`]; returns the gradients. For objectives with so many kinks of ReLU that every finite difference meets one.
+fn check_twin(
+    leaves: &[&Mat],
+    own: impl Fn(&[Var]) -> Result<Scalar>,
+    twin: impl Fn(&[Var]) -> Result<Scalar>,
+) -> Vec<Vec<f32>> {
     let run = |f: &dyn Fn(&[Var]) -> Result<Scalar>| {
         let (value, (), mut g) = gradients(|| {
             Ok::<_, ccnf_tensor::TensorError>((
@@ -47,15 +65,7 @@ fn check(leaves: &[&Mat], own: impl Fn(&[Var]) -> Result<Scalar>, twin: impl Fn(
     for (k, (a, b)) in grads.iter().zip(&twin_grads).enumerate() {
         close(a, b, 1e-5, &format!("gradient of leaf {k} against the twin"));
     }
-    for (k, grad) in grads.iter().enumerate() {
-        let mut errors: Vec<f64> =
-            (0..5).map(|seed| finite_difference_error(leaves, k, grad, seed, &own)).collect();
-        errors.sort_by(f64::total_cmp);
-        assert!(
-            errors[2] < 1e-4,
-            "leaf {k}: finite differences are off by {errors:?} of the gradient's size"
-        );
-    }
+    grads
 }
 
 /// The error of the gradient along a random direction, relative to the gradient's size. Fourth-order differences; a kink of
@@ -86,28 +96,36 @@ fn finite_difference_error(
         .fold(f64::MAX, f64::min)
 }
 
-fn tables(v: &[Var], n: usize) -> Vec<RowTable> {
-    vec![
-        RowTable { table: v[2].clone(), index: None },
-        RowTable { table: v[3].clone(), index: Some(index(n, 3)) },
-    ]
+/// A layer with a bias, a class table and, if wanted, FiLM; `v` are weight, bias, table, modulation.
+fn layer(v: &[Var], n: usize, activation: Activation, film: Option<bool>) -> Layer {
+    let tables = vec![
+        RowTable { table: v[1].clone(), index: None },
+        RowTable { table: v[2].clone(), index: Some(index(n, 3)) },
+    ];
+    let film = film.map(|before_activation| Film {
+        rows: RowTable { table: v[3].clone(), index: Some(index(n, 2)) },
+        before_activation,
+    });
+    Layer { weight: v[0].clone(), tables, activation, film }
+}
+
+/// Leaves for one [`layer`].
+fn layer_leaves(name: &str, inp: usize, out: usize) -> [Mat; 4] {
+    let leaf = |what: &str, rows, cols| normal(&format!("{name}.{what}"), rows, cols);
+    [leaf("w", out, inp), leaf("b", 1, out), leaf("t", 3, out), leaf("f", 2, 2 * out)]
 }
 
 #[test]
-fn dense_equals_its_twin_in_every_form() {
+fn a_layer_equals_its_twin_in_every_form() {
     let (n, a, h) = (7, 4, 5);
     let x = normal("x", n, a + 3);
-    let leaves = [&x, &normal("w", h, a), &normal("b", 1, h), &normal("t", 3, h), &normal("f", 2, 2 * h)];
+    let own_leaves = layer_leaves("l", a, h);
+    let leaves: Vec<&Mat> = std::iter::once(&x).chain(&own_leaves).collect();
     for activation in [Activation::Identity, Activation::Relu] {
         for film in [None, Some(false), Some(true)] {
             let run = |v: &[Var], own: bool| {
-                let tables = tables(v, n);
-                let film = film.map(|before_activation| Film {
-                    rows: RowTable { table: v[4].clone(), index: Some(index(n, 2)) },
-                    before_activation,
-                });
-                let layer = Dense { x: &v[0], w: &v[1], tables: &tables, activation, film: film.as_ref() };
-                let y = if own { ops::dense(&layer)? } else { composed::dense(&layer, (n, a, h))? };
+                let layers = [layer(&v[1..], n, activation, film)];
+                let y = if own { ops::chain(&v[0], &layers)? } else { composed::chain(&v[0], &layers)? };
                 Ok(weigh(&y, "objective"))
             };
             check(&leaves, |v| run(v, true), |v| run(v, false));
@@ -115,54 +133,143 @@ fn dense_equals_its_twin_in_every_form() {
     }
 }
 
-#[test]
-fn dense_skips_the_gradients_of_constants() {
-    let (x, w) = (normal("x", 3, 2), normal("w", 4, 2));
-    let (_, (), mut g) = gradients(|| {
-        Ok::<_, ccnf_tensor::TensorError>((weigh(&ops::linear(&tracked(&x), &constant(&w), None)?, "o"), ()))
-    })
-    .unwrap();
-    assert!(g.of(&w).unwrap().iter().all(|v| *v == 0.0));
-    assert!(g.of(&x).unwrap().iter().any(|v| *v != 0.0));
+/// A subnet with two hidden layers.
+fn subnet_with(v: &[Var], n: usize, activation: Activation, film: Option<bool>) -> Vec<Layer> {
+    vec![
+        layer(&v[0..4], n, activation, film),
+        layer(&v[4..8], n, activation, film),
+        layer(&v[8..12], n, Activation::Identity, None),
+    ]
+}
+
+fn subnet(v: &[Var], n: usize, film: Option<bool>) -> Vec<Layer> {
+    subnet_with(v, n, Activation::Relu, film)
+}
+
+fn subnet_leaves(inp: usize, h: usize, out: usize) -> Vec<Mat> {
+    [layer_leaves("0", inp, h), layer_leaves("1", h, h), layer_leaves("2", h, out)].concat()
 }
 
 #[test]
-fn affine_tail_equals_its_twin_for_odd_and_even_widths() {
-    for (n, d) in [(5, 4), (300, 5), (1, 2)] {
-        let leaves = [&normal("x", n, d), &normal("r", n, 2 * (d / 2))];
-        for scale in [0.0, 0.35, 0.7] {
+fn a_chain_over_several_segments_equals_its_twin() {
+    // 1030 tokens are three segments and many chunks, none of which divides them
+    for n in [13, 1030] {
+        let (x, own_leaves) = (normal("x", n, 4), subnet_leaves(3, 9, 5));
+        let leaves: Vec<&Mat> = std::iter::once(&x).chain(&own_leaves).collect();
+        for film in [None, Some(false), Some(true)] {
             let run = |v: &[Var], own: bool| {
-                let t = if own {
-                    ops::affine_tail(&v[0], &v[1], scale)?
-                } else {
-                    composed::affine_tail(&v[0], &v[1], scale)?
-                };
-                Ok(weigh(&t.y, "o") + (t.log_det.square().sum::<Rank0, _>() + weigh(&t.log_scale, "s")))
+                let layers = subnet(&v[1..], n, film);
+                let y = if own { ops::chain(&v[0], &layers)? } else { composed::chain(&v[0], &layers)? };
+                Ok(weigh(&y, "objective"))
             };
-            check(&leaves, |v| run(v, true), |v| run(v, false));
+            check_twin(&leaves, |v| run(v, true), |v| run(v, false));
         }
     }
 }
 
 #[test]
-fn affine_tail_at_scale_zero_is_additive() {
-    let (x, r) = (normal("x", 4, 6), normal("r", 4, 6));
-    let t = ops::affine_tail(&constant(&x), &constant(&r), 0.0).unwrap();
+fn an_affine_coupling_equals_its_twin_for_odd_and_even_widths() {
+    for (n, d) in [(5, 4), (700, 5), (1, 2)] {
+        let (kept, changed) = (d - d / 2, d / 2);
+        let (x, own_leaves) = (normal("x", n, d), subnet_leaves(kept, 7, 2 * changed));
+        let leaves: Vec<&Mat> = std::iter::once(&x).chain(&own_leaves).collect();
+        for (scale, film) in [(0.0, None), (0.35, Some(false)), (0.7, Some(true))] {
+            let run = |v: &[Var], activation: Activation, own: bool| {
+                let layers = subnet_with(&v[1..], n, activation, film);
+                let t = if own {
+                    ops::affine_coupling(&v[0], &layers, scale)?
+                } else {
+                    composed::affine_coupling(&v[0], &layers, scale)?
+                };
+                Ok(weigh(&t.y, "o") + (t.log_det.square().sum::<Rank0, _>() + weigh(&t.log_scale, "s")))
+            };
+            let relu = Activation::Relu;
+            check_twin(&leaves, |v| run(v, relu, true), |v| run(v, relu, false));
+            if n < 10 {
+                // without kinks, for the finite differences; those of ReLU stand in the test of one layer
+                let smooth = Activation::Identity;
+                check(&leaves, |v| run(v, smooth, true), |v| run(v, smooth, false));
+            }
+        }
+    }
+}
+
+/// The gradients that a chain gives when only the leaves with `on` are trained equal those when all are.
+#[test]
+fn constants_get_no_gradient_and_change_no_other() {
+    let n = 40;
+    let (x, own_leaves) = (normal("x", n, 6), subnet_leaves(3, 8, 6));
+    let leaves: Vec<&Mat> = std::iter::once(&x).chain(&own_leaves).collect();
+    let run = |on: &dyn Fn(usize) -> bool| {
+        let (_, (), mut g) = gradients(|| {
+            let v: Vec<Var> = leaves
+                .iter()
+                .enumerate()
+                .map(|(k, l)| if on(k) { tracked(l) } else { constant(l) })
+                .collect();
+            let t = ops::affine_coupling(&v[0], &subnet(&v[1..], n, Some(false)), 0.7)?;
+            let objective = weigh(&t.y, "o") + t.log_det.square().sum::<Rank0, _>();
+            Ok::<_, ccnf_tensor::TensorError>((objective, ()))
+        })
+        .unwrap();
+        leaves.iter().map(|l| g.of(l).unwrap()).collect::<Vec<_>>()
+    };
+    let all = run(&|_| true);
+    // each leaf alone; the modulation of the last layer (12) is not used
+    for k in 0..12 {
+        let alone = run(&|j| j == k);
+        assert!(all[k].iter().any(|v| *v != 0.0), "leaf {k} has no gradient");
+        assert_eq!(alone[k], all[k], "leaf {k} alone");
+        let others = alone.iter().enumerate().filter(|(j, _)| *j != k);
+        assert!(others.flat_map(|(_, g)| g).all(|v| *v == 0.0), "a constant got a gradient beside leaf {k}");
+    }
+}
+
+#[test]
+fn a_token_of_a_coupling_does_not_depend_on_its_company() {
+    let n = 600;
+    let (x, own_leaves) = (normal("x", n, 6), subnet_leaves(3, 20, 6));
+    let run = |rows: std::ops::Range<usize>| {
+        let part = mat(x.as_vec()[rows.start * 6..rows.end * 6].to_vec(), rows.len(), 6).unwrap();
+        let v: Vec<Var> = own_leaves.iter().map(constant).collect();
+        let mut layers = subnet(&v, n, Some(false));
+        let tables =
+            layers.iter_mut().flat_map(|l| l.tables.iter_mut().chain(l.film.as_mut().map(|f| &mut f.rows)));
+        for table in tables {
+            table.index = table.index.as_ref().map(|i| i[rows.clone()].into());
+        }
+        let t = ops::affine_coupling(&constant(&part), &layers, 0.7).unwrap();
+        (t.y.as_vec(), t.log_det.as_vec())
+    };
+    let (y, log_det) = run(0..n);
+    for rows in [0..1, 17..24, 513..600] {
+        let (own, own_log_det) = run(rows.clone());
+        assert_eq!(own, y[rows.start * 6..rows.end * 6]);
+        assert_eq!(own_log_det, log_det[rows]);
+    }
+}
+
+#[test]
+fn a_coupling_at_scale_zero_is_additive() {
+    let v: Vec<Var> = subnet_leaves(3, 4, 6).iter().map(constant).collect();
+    let t = ops::affine_coupling(&constant(&normal("x", 4, 6)), &subnet(&v, 4, None), 0.0).unwrap();
     assert!(t.log_det.as_vec().iter().all(|v| *v == 0.0));
 }
 
 #[test]
 fn gradients_of_a_part_of_the_outputs_alone_are_right() {
-    let leaves = [&normal("x", 6, 4), &normal("r", 6, 4)];
-    let log_det = |v: &[Var], own: bool| {
-        let t = if own {
-            ops::affine_tail(&v[0], &v[1], 0.7)?
-        } else {
-            composed::affine_tail(&v[0], &v[1], 0.7)?
-        };
-        Ok(t.log_det.square().sum::<Rank0, _>())
-    };
-    check(&leaves, |v| log_det(v, true), |v| log_det(v, false));
+    let (x, own_leaves) = (normal("x", 6, 4), subnet_leaves(2, 5, 4));
+    let leaves: Vec<&Mat> = std::iter::once(&x).chain(&own_leaves).collect();
+    let objectives: [&dyn Fn(AffineTail) -> Scalar; 2] =
+        [&|t| t.log_det.square().sum::<Rank0, _>(), &|t| weigh(&t.log_scale, "s")];
+    for objective in objectives {
+        let layers = |v: &[Var]| subnet_with(&v[1..], 6, Activation::Identity, None);
+        check(
+            &leaves,
+            |v| Ok(objective(ops::affine_coupling(&v[0], &layers(v), 0.7)?)),
+            |v| Ok(objective(composed::affine_coupling(&v[0], &layers(v), 0.7)?)),
+        );
+    }
 }
 
 #[test]
@@ -225,11 +332,21 @@ fn wrong_shapes_and_indices_are_errors() {
     let (x, w) = (constant(&normal("x", 3, 2)), constant(&normal("w", 4, 5)));
     assert!(ops::linear(&x, &w, None).is_err());
     assert!(ops::split_cols(&x, &[1, 2]).is_err());
-    assert!(ops::affine_tail(&x, &w, 1.0).is_err());
     let bad: Index = vec![0, 0].into();
     assert!(ops::permute_cols(&x, &bad).is_err());
-    let table = RowTable { table: constant(&normal("t", 2, 4)), index: Some(Arc::from(vec![0u32, 9, 0])) };
-    let w = constant(&normal("w", 4, 2));
-    let layer = Dense { x: &x, w: &w, tables: &[table], activation: Activation::Relu, film: None };
-    assert!(ops::dense(&layer).unwrap_err().to_string().contains("index 9"));
+    let plain = |rows, cols| Layer {
+        weight: constant(&normal("w", rows, cols)),
+        tables: vec![],
+        activation: Activation::Relu,
+        film: None,
+    };
+    assert!(ops::chain(&x, &[]).is_err());
+    assert!(ops::chain(&x, &[plain(4, 2), plain(3, 5)]).is_err());
+    // the subnet sees a dim that it changes; an odd number of outputs
+    assert!(ops::affine_coupling(&x, &[plain(2, 2)], 1.0).is_err());
+    assert!(ops::affine_coupling(&x, &[plain(1, 1)], 1.0).is_err());
+    let mut layer = plain(4, 2);
+    let table = constant(&normal("t", 2, 4));
+    layer.tables.push(RowTable { table, index: Some(Arc::from(vec![0u32, 9, 0])) });
+    assert!(ops::chain(&x, &[layer]).unwrap_err().to_string().contains("index 9"));
 }

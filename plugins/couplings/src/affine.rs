@@ -71,8 +71,7 @@ impl Coupling for Affine {
     }
 
     fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<CouplingOutput> {
-        let raw = self.subnet.forward(x, condition)?;
-        let tail = ops::affine_tail(x, &raw, self.scale())?;
+        let tail = ops::affine_coupling(x, &self.subnet.layers(condition)?, self.scale())?;
         Ok(CouplingOutput { y: tail.y, log_det: tail.log_det, log_scale: Some(tail.log_scale) })
     }
 

@@ -1,7 +1,7 @@
 //! The conditioned subnet of a coupling: `Linear - ReLU (- FiLM)` per hidden layer, then `Linear`.
 
 use ccnf::prelude::*;
-use ccnf::tensor::ops::{Activation, Dense};
+use ccnf::tensor::ops::{Activation, Layer as OpLayer};
 use serde::{Deserialize, Serialize};
 
 /// Spectral normalisation of the subnet's weights.
@@ -143,28 +143,35 @@ impl Subnet {
         self.layers[..self.layers.len() - 1].iter().map(|l| l.weight.shape().0).collect()
     }
 
+    /// The layers under a condition, for the chain operations; they map the first columns of the tokens to `[N, output]`.
+    pub fn layers(&self, condition: &BlockCondition) -> Result<Vec<OpLayer>> {
+        let last = self.layers.len() - 1;
+        self.layers
+            .iter()
+            .enumerate()
+            .map(|(i, layer)| {
+                let mut weight = layer.norm.effective(&layer.weight)?;
+                let mut bias = layer.bias.var();
+                let mut tables = Vec::new();
+                if i == 0 {
+                    weight = self.first_layer(&weight, &bias, condition, &mut tables)?;
+                } else {
+                    if let (true, Some(gain)) = (i == last, &self.gain) {
+                        weight = scaled(&weight, gain)?;
+                        bias = scaled(&bias, gain)?;
+                    }
+                    tables.push(RowTable { table: bias, index: None });
+                }
+                let film = if i < last { condition.film.get(i).cloned() } else { None };
+                let activation = if i < last { Activation::Relu } else { Activation::Identity };
+                Ok(OpLayer { weight, tables, activation, film })
+            })
+            .collect()
+    }
+
     /// The output, `[N, output]`, for tokens `x` (`[N, >= input]`).
     pub fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<Var> {
-        let mut h = x.clone();
-        let last = self.layers.len() - 1;
-        for (i, layer) in self.layers.iter().enumerate() {
-            let mut weight = layer.norm.effective(&layer.weight)?;
-            let mut bias = layer.bias.var();
-            let mut tables = Vec::new();
-            if i == 0 {
-                weight = self.first_layer(&weight, &bias, condition, &mut tables)?;
-            } else {
-                if let (true, Some(gain)) = (i == last, &self.gain) {
-                    weight = scaled(&weight, gain)?;
-                    bias = scaled(&bias, gain)?;
-                }
-                tables.push(RowTable { table: bias, index: None });
-            }
-            let film = if i < last { condition.film.get(i) } else { None };
-            let activation = if i < last { Activation::Relu } else { Activation::Identity };
-            h = ops::dense(&Dense { x: &h, w: &weight, tables: &tables, activation, film })?;
-        }
-        Ok(h)
+        Ok(ops::chain(x, &self.layers(condition)?)?)
     }
 
     /// Splits the first weight into the parts for `x_a`, class and position; fills the tables of the latter two.

@@ -4,7 +4,7 @@
 //!
 //! These functions trust their arguments; the checked entry points are in [`super`].
 
-use super::{Activation, AffineTail, Dense, Index, RowTable};
+use super::{Activation, AffineTail, Index, Layer, RowTable};
 use crate::{Mat, Result, Scalar, TensorError, Var, VarVec, constant, constant_scalar, device, mat};
 use dfdx::prelude::*;
 
@@ -25,15 +25,16 @@ fn rows_of(t: &RowTable, n: usize) -> Result<Var> {
     Ok(t.table.clone().gather::<(usize, usize), _>(index))
 }
 
-/// [`dense`](super::dense).
-pub fn dense(layer: &Dense<'_>, (n, inp, out): (usize, usize, usize)) -> Result<Var> {
-    let x = if layer.x.shape().1 == inp { layer.x.clone() } else { columns(layer.x, 0, inp)? };
-    let mut h = x.matmul(layer.w.clone().permute::<(usize, usize), Axes2<1, 0>>());
-    for t in layer.tables {
+fn layer(x: &Var, layer: &Layer) -> Result<Var> {
+    let (n, d) = *x.shape();
+    let (out, inp) = *layer.weight.shape();
+    let x = if d == inp { x.clone() } else { columns(x, 0, inp)? };
+    let mut h = x.matmul(layer.weight.clone().permute::<(usize, usize), Axes2<1, 0>>());
+    for t in &layer.tables {
         h = h + rows_of(t, n)?;
     }
     let relu = layer.activation == Activation::Relu;
-    let Some(f) = layer.film else {
+    let Some(f) = &layer.film else {
         return Ok(if relu { h.relu() } else { h });
     };
     let film = rows_of(&f.rows, n)?;
@@ -43,6 +44,16 @@ pub fn dense(layer: &Dense<'_>, (n, inp, out): (usize, usize, usize)) -> Result<
     }
     h = h.clone() + h * gamma + beta;
     Ok(if relu && f.before_activation { h.relu() } else { h })
+}
+
+/// [`chain`](super::chain).
+pub fn chain(x: &Var, layers: &[Layer]) -> Result<Var> {
+    layers.iter().try_fold(x.clone(), |h, l| layer(&h, l))
+}
+
+/// [`affine_coupling`](super::affine_coupling).
+pub fn affine_coupling(x: &Var, layers: &[Layer], scale: f32) -> Result<AffineTail> {
+    affine_tail(x, &chain(x, layers)?, scale)
 }
 
 /// [`split_cols`](super::split_cols).
@@ -73,8 +84,8 @@ pub fn stack_rows(rows: &[Var]) -> Result<Var> {
     sum.ok_or_else(|| TensorError::shape("stack_rows", "at least one row", "none"))
 }
 
-/// [`affine_tail`](super::affine_tail).
-pub fn affine_tail(x: &Var, raw: &Var, scale: f32) -> Result<AffineTail> {
+/// The affine half of a coupling; `raw` is the subnet's output.
+fn affine_tail(x: &Var, raw: &Var, scale: f32) -> Result<AffineTail> {
     let d = x.shape().1;
     let db = raw.shape().1 / 2;
     let (xa, xb) = (columns(x, 0, d - db)?, columns(x, d - db, db)?);

@@ -1,123 +1,7 @@
-//! Loops and matrix products on slices: the arithmetic of the fused operations, without tensors.
-#![allow(unsafe_code, reason = "gemm takes raw pointers; the one call is guarded by bounds checks")]
-
-use rayon::prelude::*;
+//! Loops on slices: vectorised dispatch, exp, tanh, dot products.
 
 /// Rows that one parallel task handles. Fixed, so that results do not depend on the number of threads.
 pub(super) const ROWS: usize = 128;
-
-/// A strided read-only matrix over a slice.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    data: &'a [f32],
-    rows: usize,
-    cols: usize,
-    row_step: usize,
-    col_step: usize,
-}
-
-impl<'a> View<'a> {
-    /// The first `cols` columns of a row-major matrix with `stride` columns.
-    pub(super) fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
-        View { data, rows, cols, row_step: stride, col_step: 1 }
-    }
-    pub(super) fn transposed(self) -> Self {
-        View { rows: self.cols, cols: self.rows, row_step: self.col_step, col_step: self.row_step, ..self }
-    }
-    /// `count` rows from row `from` on.
-    fn row_range(self, from: usize, count: usize) -> Self {
-        View { data: &self.data[from * self.row_step..], rows: count, ..self }
-    }
-    fn fits(&self) -> bool {
-        self.rows == 0
-            || self.cols == 0
-            || (self.rows - 1) * self.row_step + (self.cols - 1) * self.col_step < self.data.len()
-    }
-}
-
-/// `dst[:, ..b.cols] = (accumulate ? dst : 0) + a b`; `dst` is row-major with `stride` columns.
-pub(super) fn matmul(dst: &mut [f32], stride: usize, a: View<'_>, b: View<'_>, accumulate: bool) {
-    matmul_with(dst, stride, a, b, accumulate, gemm::Parallelism::Rayon(0));
-}
-
-/// Tokens that one task of [`add_transposed_product`] sums.
-const TALL: usize = 512;
-
-/// `dst += g^T x`, the gradient of a weight: a small result and a long sum over tokens. Blocks of tokens are summed in parallel
-/// and added in order, which takes two thirds of the time of one parallel product and does not depend on the number of threads.
-pub(super) fn add_transposed_product(dst: &mut [f32], g: View<'_>, x: View<'_>) {
-    let (m, n) = (g.cols, x.cols);
-    let blocks = g.rows.div_ceil(TALL);
-    if blocks < 2 || m * n == 0 {
-        return matmul(dst, n, g.transposed(), x, true);
-    }
-    let sums: Vec<Vec<f32>> = (0..blocks)
-        .into_par_iter()
-        .map(|b| {
-            let (from, count) = (b * TALL, TALL.min(g.rows - b * TALL));
-            let (g, x) = (g.row_range(from, count).transposed(), x.row_range(from, count));
-            let mut sum = vec![0.0; m * n];
-            matmul_with(&mut sum, n, g, x, false, gemm::Parallelism::None);
-            sum
-        })
-        .collect();
-    const PIECE: usize = 1 << 13;
-    dst[..m * n].par_chunks_mut(PIECE).enumerate().for_each(|(c, dst)| {
-        simd(|| {
-            for sum in &sums {
-                dst.iter_mut().zip(&sum[c * PIECE..]).for_each(|(d, s)| *d += *s);
-            }
-        });
-    });
-}
-
-fn matmul_with(
-    dst: &mut [f32],
-    stride: usize,
-    a: View<'_>,
-    b: View<'_>,
-    accumulate: bool,
-    parallelism: gemm::Parallelism,
-) {
-    let (m, n, k) = (a.rows, b.cols, a.cols);
-    if m == 0 || n == 0 {
-        return;
-    }
-    assert!(a.cols == b.rows && a.fits() && b.fits(), "operands of a matrix product do not fit");
-    assert!(n <= stride && (m - 1) * stride + n <= dst.len(), "the result of a matrix product does not fit");
-    if k == 0 {
-        if !accumulate {
-            dst.chunks_mut(stride).for_each(|r| r[..n].fill(0.0));
-        }
-        return;
-    }
-    let step = |v: usize| v as isize;
-    // SAFETY: every element that gemm touches lies inside its slice: the largest index of `a` and `b` is checked by `fits`,
-    // that of `dst` above; `dst` is borrowed mutably and so does not overlap `a` or `b`; all values are initialised.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst.as_mut_ptr(),
-            1,
-            step(stride),
-            accumulate,
-            a.data.as_ptr(),
-            step(a.col_step),
-            step(a.row_step),
-            b.data.as_ptr(),
-            step(b.col_step),
-            step(b.row_step),
-            if accumulate { 1.0 } else { 0.0 },
-            1.0f32,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
-}
 
 /// A buffer cut for `count` tasks in pieces of `size` values; empty pieces where there is no buffer.
 pub(super) fn pieces(buffer: Option<&mut [f32]>, size: usize, count: usize) -> Vec<&mut [f32]> {
@@ -200,19 +84,6 @@ mod tests {
         assert!(worst_tanh <= 4.0, "tanh is {worst_tanh} ulp off");
         assert_eq!(tanh(0.0), 0.0);
         assert!(tanh(f32::NAN).is_nan() && exp(f32::NAN).is_nan());
-    }
-
-    #[test]
-    fn the_gradient_of_a_weight_does_not_depend_on_blocks() {
-        let (n, m, k) = (2 * TALL + 3, 5, 4);
-        let value = |i: usize| (i * 37 % 101) as f32 / 101.0 - 0.5;
-        let g: Vec<f32> = (0..n * m).map(value).collect();
-        let x: Vec<f32> = (0..n * k).map(|i| value(i + 7)).collect();
-        let (mut blocked, mut whole) = (vec![1.0; m * k], vec![1.0; m * k]);
-        let (g, x) = (View::new(&g, n, m, m), View::new(&x, n, k, k));
-        add_transposed_product(&mut blocked, g, x);
-        matmul(&mut whole, k, g.transposed(), x, true);
-        blocked.iter().zip(&whole).for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{a} {b}"));
     }
 
     #[test]

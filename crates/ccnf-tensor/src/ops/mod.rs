@@ -5,26 +5,30 @@
 //!
 //! | operation | computes |
 //! |---|---|
-//! | [`dense`] | `film(act(x W^T + tables))`: one layer of a conditioned subnet |
+//! | [`chain`] | layers `h = film(act(h W^T + tables))` one after the other: a conditioned subnet |
+//! | [`affine_coupling`] | an affine (or additive) coupling with its log-determinant, subnet included |
 //! | [`linear`] | `x W^T + b` |
 //! | [`split_cols`] | column blocks of a matrix |
 //! | [`stack_rows`] | one matrix from single rows |
-//! | [`affine_tail`] | an affine (or additive) coupling with its log-determinant |
 //! | [`permute_cols`] | a fixed permutation of the columns |
 //! | [`square_sum`] | `sum of x^2` per row |
 //! | [`mean_square`] | mean of `x^2` |
 //! | [`within_class_std_penalty`] | mean of `(std - 1)^2` within classes |
 //! | [`spectral_scale`] | `W / sigma` |
 
+#[cfg(not(feature = "cuda"))]
+mod chain;
 pub mod composed;
 #[cfg(not(feature = "cuda"))]
 mod fused;
 #[cfg(not(feature = "cuda"))]
-mod fused_affine;
-#[cfg(not(feature = "cuda"))]
-mod fused_dense;
+mod fused_chain;
 #[cfg(not(feature = "cuda"))]
 mod kernels;
+#[cfg(not(feature = "cuda"))]
+mod pool;
+#[cfg(not(feature = "cuda"))]
+mod product;
 #[cfg(not(feature = "cuda"))]
 mod raw;
 #[cfg(not(feature = "cuda"))]
@@ -65,37 +69,44 @@ pub struct Film {
     pub before_activation: bool,
 }
 
-/// One layer: `h = film(act(x[:, ..columns of w] W^T + sum of tables))`.
+/// One layer: `film(act(h W^T + sum of tables))`.
 #[derive(Clone, Debug)]
-pub struct Dense<'a> {
-    /// Tokens, `[N, >= in]`: the first `in` columns are used.
-    pub x: &'a Var,
-    /// Weight, `[out, in]`.
-    pub w: &'a Var,
+pub struct Layer {
+    /// `W`, `[out, in]`.
+    pub weight: Var,
     /// Added before the activation: bias, class part, position part; each `[.., out]`.
-    pub tables: &'a [RowTable],
+    pub tables: Vec<RowTable>,
     /// The activation.
     pub activation: Activation,
     /// Modulation.
-    pub film: Option<&'a Film>,
+    pub film: Option<Film>,
 }
 
-impl Dense<'_> {
-    /// Checks all shapes and indices; returns `(N, in, out)`.
-    fn check(&self) -> Result<(usize, usize, usize)> {
-        let (n, d) = *self.x.shape();
-        let (out, inp) = *self.w.shape();
-        if inp > d {
-            return Err(TensorError::shape("dense", format!("at least {inp} input columns"), d.to_string()));
+/// Checks all shapes and indices of a chain on `x`; returns the number of its outputs.
+fn check_chain(x: &Var, layers: &[Layer]) -> Result<usize> {
+    let (n, d) = *x.shape();
+    let mut columns = d;
+    for (k, layer) in layers.iter().enumerate() {
+        let (out, inp) = *layer.weight.shape();
+        if inp > columns || (k > 0 && inp != columns) {
+            let (least, place) = (if k == 0 { "at least " } else { "" }, format!("layer {k}"));
+            return Err(TensorError::shape(
+                "chain",
+                format!("{least}{inp} inputs of {place}"),
+                columns.to_string(),
+            ));
         }
-        for t in self.tables {
-            check_table(t, n, out)?;
+        if out == 0 {
+            return Err(TensorError::shape("chain", "a layer with outputs", format!("none in layer {k}")));
         }
-        if let Some(f) = self.film {
-            check_table(&f.rows, n, 2 * out)?;
-        }
-        Ok((n, inp, out))
+        layer.tables.iter().try_for_each(|t| check_table(t, n, out))?;
+        layer.film.iter().try_for_each(|f| check_table(&f.rows, n, 2 * out))?;
+        columns = out;
     }
+    if layers.is_empty() {
+        return Err(TensorError::shape("chain", "at least one layer", "none"));
+    }
+    Ok(columns)
 }
 
 fn check_table(t: &RowTable, n: usize, width: usize) -> Result<()> {
@@ -116,19 +127,18 @@ fn check_table(t: &RowTable, n: usize, width: usize) -> Result<()> {
     }
 }
 
-/// One conditioned layer, see [`Dense`].
-pub fn dense(layer: &Dense<'_>) -> Result<Var> {
-    let dims = layer.check()?;
+/// Layers one after the other: `x` is `[N, >= in]`, of which the first layer uses the first `in` columns; the result is `[N, out]` of the
+/// last layer. A row of the result depends on its own token alone, bit for bit.
+pub fn chain(x: &Var, layers: &[Layer]) -> Result<Var> {
+    let outputs = check_chain(x, layers)?;
     #[cfg(not(feature = "cuda"))]
-    return fused_dense::dense(layer, dims);
+    return fused_chain::chain(x, layers, outputs);
     #[cfg(feature = "cuda")]
-    return composed::dense(layer, dims);
+    return composed::chain(x, layers);
 }
 
 /// `x W^T + b`; `w` is `[out, in]`, `bias` `[1, out]`. Gradients of constants are not computed.
 pub fn linear(x: &Var, w: &Var, bias: Option<&Var>) -> Result<Var> {
-    let tables: Vec<RowTable> =
-        bias.map(|b| RowTable { table: b.clone(), index: None }).into_iter().collect();
     if x.shape().1 != w.shape().1 {
         return Err(TensorError::shape(
             "linear",
@@ -136,7 +146,8 @@ pub fn linear(x: &Var, w: &Var, bias: Option<&Var>) -> Result<Var> {
             x.shape().1.to_string(),
         ));
     }
-    dense(&Dense { x, w, tables: &tables, activation: Activation::Identity, film: None })
+    let tables = bias.map(|b| RowTable { table: b.clone(), index: None }).into_iter().collect();
+    chain(x, &[Layer { weight: w.clone(), tables, activation: Activation::Identity, film: None }])
 }
 
 /// Column blocks of `x` with the given widths, which must add up to the columns of `x`.
@@ -173,7 +184,7 @@ pub fn stack_rows(rows: &[Var]) -> Result<Var> {
     return composed::stack_rows(rows);
 }
 
-/// The result of [`affine_tail`].
+/// The result of [`affine_coupling`].
 #[derive(Clone, Debug)]
 pub struct AffineTail {
     /// `[x_a, x_b * exp(s) + t]`, `[N, D]`.
@@ -184,21 +195,24 @@ pub struct AffineTail {
     pub log_scale: Var,
 }
 
-/// The affine half of a coupling: `x = [x_a, x_b]` is `[N, D]`, `raw = [s_raw, t]` is `[N, 2 D_b]`,
+/// An affine coupling: `x = [x_a, x_b]` is `[N, D]`, the chain of `layers` maps the first columns of `x_a` to `[s_raw, t]`, `[N, 2 D_b]`,
 /// `s = scale * tanh(s_raw)` and `y_b = x_b * exp(s) + t`. `scale` is clamp times warm-up; at 0 the coupling is additive.
-pub fn affine_tail(x: &Var, raw: &Var, scale: f32) -> Result<AffineTail> {
-    let ((n, d), (m, r)) = (*x.shape(), *raw.shape());
-    if n != m || r % 2 != 0 || r / 2 > d {
+/// (Dinh, Sohl-Dickstein & Bengio 2017; the clamp after Ardizzone et al. 2019.)
+pub fn affine_coupling(x: &Var, layers: &[Layer], scale: f32) -> Result<AffineTail> {
+    let d = x.shape().1;
+    let outputs = check_chain(x, layers)?;
+    let inputs = layers.first().map_or(0, |l| l.weight.shape().1);
+    if outputs % 2 != 0 || inputs + outputs / 2 > d {
         return Err(TensorError::shape(
-            "affine_tail",
-            format!("[{n}, 2 * D_b] with D_b <= {d}"),
-            format!("[{m}, {r}]"),
+            "affine_coupling",
+            format!("2 * D_b outputs and at most {d} - D_b inputs"),
+            format!("{outputs} outputs and {inputs} inputs"),
         ));
     }
     #[cfg(not(feature = "cuda"))]
-    return fused_affine::affine_tail(x, raw, scale);
+    return fused_chain::affine_coupling(x, layers, scale);
     #[cfg(feature = "cuda")]
-    return composed::affine_tail(x, raw, scale);
+    return composed::affine_coupling(x, layers, scale);
 }
 
 /// `y[:, j] = x[:, order[j]]`; `order` is a permutation of the columns.

@@ -1,0 +1,463 @@
+//! A chain of conditioned layers on rows, forward and backward, without tensors: what the fused operations are made of.
+//!
+//! Tokens are cut into *segments* (the unit of parallel work and of partial sums) and these into *chunks* that stay in the
+//! cache while they pass through all layers. Segments follow from the number of tokens alone, and partial sums are added
+//! in order, so no result depends on the number of threads.
+
+use super::kernels::simd;
+use super::pool::Buffer;
+use super::product::{Operand, Packed, add_outer, lanes};
+use super::raw::{self, read};
+use super::row_sums::RowSums;
+use super::{Activation, Index, Layer, RowTable};
+use crate::{Dev, Mat, Result, SwitchTape, Var};
+use dfdx::prelude::{Gradients, HasErr, HasShape, Merge, SplitTape};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Tokens of a segment, about.
+const SEGMENT: usize = 512;
+/// Tokens of a chunk: a multiple of the rows of a tile on all processors.
+const CHUNK: usize = 96;
+
+/// Tokens per segment for `n` tokens: equal segments of about [`SEGMENT`], whole tiles.
+pub(super) fn segment_len(n: usize) -> usize {
+    n.div_ceil(n.div_ceil(SEGMENT).max(1)).next_multiple_of(12).max(1)
+}
+
+/// A row table without its tape.
+struct Table {
+    values: Mat,
+    index: Option<Index>,
+    on: bool,
+}
+
+#[derive(Clone, Copy)]
+struct TableView<'a> {
+    values: &'a [f32],
+    index: Option<&'a [u32]>,
+    on: bool,
+}
+
+impl Table {
+    fn new(table: &RowTable, tape: &mut SwitchTape) -> Self {
+        let (values, own) = table.table.clone().split_tape();
+        *tape = tape.merge(own);
+        Table { values, index: table.index.clone(), on: own.is_on() }
+    }
+    fn view(&self) -> TableView<'_> {
+        TableView { values: read(&self.values), index: self.index.as_deref(), on: self.on }
+    }
+}
+
+impl<'a> TableView<'a> {
+    #[inline(always)]
+    fn number(&self, token: usize) -> usize {
+        self.index.map_or(0, |i| i[token] as usize)
+    }
+    #[inline(always)]
+    fn row(&self, token: usize, width: usize) -> &'a [f32] {
+        let row = self.number(token);
+        &self.values[row * width..(row + 1) * width]
+    }
+}
+
+/// One layer, ready to run.
+struct Stage {
+    weight: Mat,
+    weight_on: bool,
+    packed: Packed,
+    relu: bool,
+    tables: Vec<Table>,
+    /// FiLM, and whether it comes before the activation.
+    film: Option<(Table, bool)>,
+    inputs: usize,
+    outputs: usize,
+    /// Whether the backward pass needs the layer's inner values.
+    keeps: bool,
+}
+
+/// The parts of a stage that its element-wise passes need.
+struct Pass<'a> {
+    out: usize,
+    /// Values per row of a chunk: `out` up to a whole number of vectors.
+    width: usize,
+    relu: bool,
+    tables: Vec<TableView<'a>>,
+    film: Option<(TableView<'a>, bool)>,
+}
+
+impl Stage {
+    fn pass(&self) -> Pass<'_> {
+        Pass {
+            out: self.outputs,
+            width: self.packed.width(),
+            relu: self.relu,
+            tables: self.tables.iter().map(Table::view).collect(),
+            film: self.film.as_ref().map(|(table, before)| (table.view(), *before)),
+        }
+    }
+    /// Sums of nothing yet; `width` is the number of inputs up to whole vectors, `segment` the number of its tokens.
+    fn sums(&self, width: usize, segment: usize) -> StageSums {
+        let table =
+            |t: &Table, width| RowSums::new(if t.on { t.values.shape().0 } else { 0 }, segment, width);
+        StageSums {
+            weight: Buffer::zeros(if self.weight_on { self.outputs * width } else { 0 }),
+            tables: self.tables.iter().map(|t| table(t, self.outputs)).collect(),
+            film: self.film.as_ref().map_or_else(RowSums::default, |(t, _)| table(t, 2 * self.outputs)),
+        }
+    }
+    /// Whether a gradient of this layer's own tensors is wanted.
+    fn is_on(&self) -> bool {
+        self.weight_on || self.tables.iter().any(|t| t.on) || self.film.as_ref().is_some_and(|(t, _)| t.on)
+    }
+}
+
+impl Pass<'_> {
+    /// From the matrix product to the layer's output, in place. `kept`, if not empty, gets the inner values: those that FiLM multiplies,
+    /// or the output where there is no FiLM. `first` is the number of the first row's token.
+    fn forward(&self, rows: &mut [f32], kept: &mut [f32], first: usize) {
+        if !self.tables.is_empty() || self.film.is_some() || self.relu || !kept.is_empty() {
+            simd(|| self.forward_rows(rows, kept, first));
+        }
+    }
+
+    #[inline(always)]
+    fn forward_rows(&self, rows: &mut [f32], kept: &mut [f32], first: usize) {
+        for (r, padded) in rows.chunks_exact_mut(self.width).enumerate() {
+            let token = first + r;
+            let y = &mut padded[..self.out];
+            for table in &self.tables {
+                y.iter_mut().zip(table.row(token, self.out)).for_each(|(y, t)| *y += *t);
+            }
+            let before = self.film.as_ref().is_some_and(|(_, before)| *before);
+            if self.relu && !before {
+                relu_keeping_nan(y);
+            }
+            if let Some(kept) = kept.get_mut(r * self.width..r * self.width + self.out) {
+                kept.copy_from_slice(y);
+            }
+            self.modulate(y, token);
+        }
+    }
+
+    /// FiLM and, where it comes first, the activation: from the inner values of a row to its output.
+    #[inline(always)]
+    fn modulate(&self, y: &mut [f32], token: usize) {
+        let Some((table, before)) = &self.film else { return };
+        let (gamma, beta) = table.row(token, 2 * self.out).split_at(self.out);
+        for ((y, g), b) in y.iter_mut().zip(gamma).zip(beta) {
+            *y = (1.0 + *g) * *y + *b;
+        }
+        if self.relu && *before {
+            relu_keeping_nan(y);
+        }
+    }
+
+    /// The layer's output again, from its inner values; `to` has the same layout.
+    fn output(&self, kept: &[f32], to: &mut [f32], first: usize) {
+        simd(|| self.output_rows(kept, to, first));
+    }
+
+    #[inline(always)]
+    fn output_rows(&self, kept: &[f32], to: &mut [f32], first: usize) {
+        for (r, (kept, to)) in kept.chunks_exact(self.width).zip(to.chunks_exact_mut(self.width)).enumerate()
+        {
+            to[..self.out].copy_from_slice(&kept[..self.out]);
+            to[self.out..].fill(0.0);
+            self.modulate(&mut to[..self.out], first + r);
+        }
+    }
+
+    /// From the gradient of the output to that of the matrix product, in place; adds to the sums of the tables.
+    fn backward(&self, g: &mut [f32], kept: &[f32], first: usize, sums: &mut StageSums) {
+        simd(|| self.backward_rows(g, kept, first, sums));
+    }
+
+    #[inline(always)]
+    fn backward_rows(&self, g: &mut [f32], kept: &[f32], first: usize, sums: &mut StageSums) {
+        for (r, g) in g.chunks_exact_mut(self.width).enumerate() {
+            let token = first + r;
+            let g = &mut g[..self.out];
+            let kept = kept.get(r * self.width..r * self.width + self.out).unwrap_or(&[]);
+            if let Some((table, before)) = &self.film {
+                let (gamma, beta) = table.row(token, 2 * self.out).split_at(self.out);
+                if self.relu && *before {
+                    for (((g, h), gamma), beta) in g.iter_mut().zip(kept).zip(gamma).zip(beta) {
+                        *g = if (1.0 + *gamma) * *h + *beta > 0.0 { *g } else { 0.0 };
+                    }
+                }
+                if table.on {
+                    let (sum_gamma, sum_beta) = sums.film.row(table.number(token)).split_at_mut(self.out);
+                    for (((sg, sb), g), h) in sum_gamma.iter_mut().zip(sum_beta).zip(g.iter()).zip(kept) {
+                        *sg += *g * *h;
+                        *sb += *g;
+                    }
+                }
+                if self.relu && !*before {
+                    for ((g, gamma), h) in g.iter_mut().zip(gamma).zip(kept) {
+                        *g = if *h > 0.0 { *g * (1.0 + *gamma) } else { 0.0 };
+                    }
+                } else {
+                    g.iter_mut().zip(gamma).for_each(|(g, gamma)| *g *= 1.0 + *gamma);
+                }
+            } else if self.relu {
+                g.iter_mut().zip(kept).for_each(|(g, o)| *g = if *o > 0.0 { *g } else { 0.0 });
+            }
+            for (table, sums) in self.tables.iter().zip(&mut sums.tables) {
+                if table.on {
+                    sums.row(table.number(token)).iter_mut().zip(g.iter()).for_each(|(s, g)| *s += *g);
+                }
+            }
+        }
+    }
+}
+
+/// `max(v, 0)` that lets NaN through, so that it is found later and not hidden.
+#[inline(always)]
+fn relu_keeping_nan(values: &mut [f32]) {
+    values.iter_mut().for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v });
+}
+
+/// One segment's sums for the gradients of one layer.
+pub(super) struct StageSums {
+    /// `[outputs, inputs up to whole vectors]`; empty where the weight is constant.
+    weight: Buffer,
+    tables: Vec<RowSums>,
+    film: RowSums,
+}
+
+/// The inner values of one segment, per layer.
+pub(super) type Kept = Vec<Buffer>;
+
+/// A chain of layers on the tokens of `x`.
+pub(super) struct Chain {
+    stages: Vec<Stage>,
+    x: Mat,
+    x_on: bool,
+    tokens: usize,
+}
+
+impl Chain {
+    /// Packs the weights; also returns the tape of the result. Shapes and indices have been checked.
+    pub(super) fn new(x: &Var, layers: &[Layer]) -> Result<(Chain, SwitchTape)> {
+        let (x, x_tape) = x.clone().split_tape();
+        let mut tape = x_tape;
+        let stages = layers
+            .iter()
+            .enumerate()
+            .map(|(k, l)| {
+                let (weight, w_tape) = l.weight.clone().split_tape();
+                tape = tape.merge(w_tape);
+                let (outputs, inputs) = *weight.shape();
+                Ok(Stage {
+                    packed: Packed::new(raw::slice(&weight)?, outputs, inputs, Operand::Transposed),
+                    weight,
+                    weight_on: w_tape.is_on(),
+                    relu: l.activation == Activation::Relu,
+                    tables: l.tables.iter().map(|t| Table::new(t, &mut tape)).collect(),
+                    film: l.film.as_ref().map(|f| (Table::new(&f.rows, &mut tape), f.before_activation)),
+                    inputs,
+                    outputs,
+                    keeps: k + 1 < layers.len() || l.film.is_some() || l.activation == Activation::Relu,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        raw::slice(&x)?;
+        let tokens = x.shape().0;
+        Ok((Chain { stages, x, x_on: x_tape.is_on(), tokens }, tape))
+    }
+
+    /// The input.
+    pub(super) fn x(&self) -> &Mat {
+        &self.x
+    }
+
+    /// Whether the gradient of the input is wanted.
+    pub(super) fn x_on(&self) -> bool {
+        self.x_on
+    }
+
+    /// Columns of the input that the chain uses.
+    pub(super) fn inputs(&self) -> usize {
+        self.stages.first().map_or(0, |s| s.inputs)
+    }
+
+    fn segment(&self, number: usize) -> Range<usize> {
+        let len = segment_len(self.tokens);
+        number * len..((number + 1) * len).min(self.tokens)
+    }
+
+    fn widest(&self) -> usize {
+        self.stages.iter().map(|s| s.packed.width()).max().unwrap_or(0)
+    }
+
+    /// Runs all tokens. `parts` holds what each segment's results go to; `sink(part, rows, y, width)` gets the output of the tokens
+    /// `rows`, `width` values per row. With `keep` the inner values come back, for [`backward`](Chain::backward).
+    pub(super) fn forward<P: Send>(
+        &self,
+        keep: bool,
+        parts: Vec<P>,
+        sink: impl Fn(&mut P, Range<usize>, &[f32], usize) + Sync,
+    ) -> Vec<Kept> {
+        let passes: Vec<Pass<'_>> = self.stages.iter().map(Stage::pass).collect();
+        let (x, stride) = (read(&self.x), self.x.shape().1);
+        let run = |(number, mut part): (usize, P)| {
+            let segment = self.segment(number);
+            let mut kept: Kept = self
+                .stages
+                .iter()
+                .map(|s| Buffer::scratch(if keep && s.keeps { segment.len() * s.packed.width() } else { 0 }))
+                .collect();
+            let mut from = Buffer::scratch(CHUNK * self.widest());
+            let mut to = Buffer::scratch(CHUNK * self.widest());
+            for first in segment.clone().step_by(CHUNK) {
+                let rows = CHUNK.min(segment.end - first);
+                let mut input = (&x[first * stride..], stride);
+                for ((stage, pass), kept) in self.stages.iter().zip(&passes).zip(&mut kept) {
+                    let width = pass.width;
+                    let y = &mut to[..rows * width];
+                    stage.packed.rows_times(input.0, input.1, rows, y);
+                    let local = first - segment.start;
+                    let kept = kept.get_mut(local * width..(local + rows) * width).unwrap_or_default();
+                    pass.forward(y, kept, first);
+                    std::mem::swap(&mut from, &mut to);
+                    input = (&from[..], width);
+                }
+                sink(&mut part, first..first + rows, &from, input.1);
+            }
+            kept
+        };
+        parts.into_par_iter().enumerate().map(run).collect()
+    }
+
+    /// For each layer whether a gradient is wanted of anything below it.
+    fn wanted_below(&self) -> Vec<bool> {
+        let on = std::iter::once(self.x_on).chain(self.stages.iter().map(Stage::is_on));
+        on.scan(false, |any, on| Some(std::mem::replace(any, *any || on) || on))
+            .take(self.stages.len())
+            .collect()
+    }
+
+    /// Gradients. `source(part, rows, g, width)` fills the gradient of the output of the tokens `rows`; `sink(part, rows, g, width)`
+    /// gets the gradient of the first [`inputs`](Chain::inputs) columns of the input, where it is wanted. What comes back is summed up
+    /// by [`add`](Chain::add).
+    pub(super) fn backward<P: Send>(
+        &self,
+        kept: &[Kept],
+        parts: Vec<P>,
+        source: impl Fn(&mut P, Range<usize>, &mut [f32], usize) + Sync,
+        sink: impl Fn(&mut P, Range<usize>, &[f32], usize) + Sync,
+    ) -> Vec<Vec<StageSums>> {
+        let passes: Vec<Pass<'_>> = self.stages.iter().map(Stage::pass).collect();
+        let below = self.wanted_below();
+        let back: Vec<Option<Packed>> = self
+            .stages
+            .iter()
+            .zip(&below)
+            .map(|(s, below)| {
+                below.then(|| Packed::new(read(&s.weight), s.outputs, s.inputs, Operand::Plain))
+            })
+            .collect();
+        let inputs: Vec<usize> = self.stages.iter().map(|s| s.inputs.next_multiple_of(lanes())).collect();
+        let (x, stride) = (read(&self.x), self.x.shape().1);
+        let widest = self.widest().max(inputs.iter().copied().max().unwrap_or(0));
+        let run = |(number, mut part): (usize, P)| {
+            let segment = self.segment(number);
+            let mut sums: Vec<StageSums> =
+                self.stages.iter().zip(&inputs).map(|(s, w)| s.sums(*w, segment.len())).collect();
+            let mut g = Buffer::scratch(CHUNK * widest);
+            let mut next = Buffer::scratch(CHUNK * widest);
+            let mut h = Buffer::scratch(CHUNK * widest);
+            for first in segment.clone().step_by(CHUNK) {
+                let rows = CHUNK.min(segment.end - first);
+                let kept_of = |k: usize| {
+                    let (width, local) = (passes[k].width, first - segment.start);
+                    kept[number][k].get(local * width..(local + rows) * width).unwrap_or(&[])
+                };
+                let last = self.stages.len() - 1;
+                source(
+                    &mut part,
+                    first..first + rows,
+                    &mut g[..rows * passes[last].width],
+                    passes[last].width,
+                );
+                for k in (0..=last).rev() {
+                    let (stage, pass) = (&self.stages[k], &passes[k]);
+                    pass.backward(&mut g[..rows * pass.width], kept_of(k), first, &mut sums[k]);
+                    if stage.weight_on && stage.inputs > 0 {
+                        let input = if k == 0 {
+                            copy_columns(
+                                &x[first * stride..],
+                                stride,
+                                stage.inputs,
+                                &mut h[..rows * inputs[0]],
+                                inputs[0],
+                            );
+                            &h[..rows * inputs[0]]
+                        } else if passes[k - 1].film.is_none() {
+                            kept_of(k - 1)
+                        } else {
+                            passes[k - 1].output(kept_of(k - 1), &mut h[..rows * inputs[k]], first);
+                            &h[..rows * inputs[k]]
+                        };
+                        let g = &g[..rows * pass.width];
+                        add_outer(&mut sums[k].weight, g, pass.width, stage.outputs, input, inputs[k]);
+                    }
+                    let Some(back) = &back[k] else { break };
+                    let width = back.width();
+                    back.rows_times(&g, pass.width, rows, &mut next[..rows * width]);
+                    std::mem::swap(&mut g, &mut next);
+                    if k == 0 {
+                        sink(&mut part, first..first + rows, &g, width);
+                    }
+                }
+            }
+            sums
+        };
+        parts.into_par_iter().enumerate().map(run).collect()
+    }
+
+    /// Adds the segments' sums, in order, to the gradients of weights and tables.
+    pub(super) fn add(
+        &self,
+        sums: &[Vec<StageSums>],
+        grads: &mut Gradients<f32, Dev>,
+    ) -> std::result::Result<(), <Dev as HasErr>::Err> {
+        /// Rows of a weight that one task adds up.
+        const ROWS: usize = 16;
+        for (k, stage) in self.stages.iter().enumerate() {
+            if stage.weight_on && stage.inputs > 0 {
+                let (inputs, width) = (stage.inputs, stage.inputs.next_multiple_of(lanes()));
+                let gradient = grads.get_or_alloc_mut(&stage.weight)?;
+                gradient.par_chunks_mut(ROWS * inputs).enumerate().for_each(|(c, rows)| {
+                    simd(|| {
+                        for segment in sums {
+                            let sum = &segment[k].weight[c * ROWS * width..];
+                            for (row, sum) in rows.chunks_exact_mut(inputs).zip(sum.chunks_exact(width)) {
+                                row.iter_mut().zip(sum).for_each(|(g, s)| *g += *s);
+                            }
+                        }
+                    });
+                });
+            }
+            for (t, table) in stage.tables.iter().enumerate().filter(|(_, table)| table.on) {
+                let all: Vec<&RowSums> = sums.iter().map(|segment| &segment[k].tables[t]).collect();
+                RowSums::add(&all, grads.get_or_alloc_mut(&table.values)?);
+            }
+            if let Some((table, _)) = stage.film.as_ref().filter(|(table, _)| table.on) {
+                let all: Vec<&RowSums> = sums.iter().map(|segment| &segment[k].film).collect();
+                RowSums::add(&all, grads.get_or_alloc_mut(&table.values)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first `used` columns of rows of `stride` values, as rows of `width` values, the rest zero.
+fn copy_columns(from: &[f32], stride: usize, used: usize, to: &mut [f32], width: usize) {
+    for (to, from) in to.chunks_exact_mut(width).zip(from.chunks(stride)) {
+        to[..used].copy_from_slice(&from[..used]);
+        to[used..].fill(0.0);
+    }
+}
