@@ -40,10 +40,11 @@ struct TableView<'a> {
 }
 
 impl Table {
-    fn new(table: &RowTable, tape: &mut SwitchTape) -> Self {
+    fn new(table: &RowTable, tape: &mut SwitchTape) -> Result<Self> {
         let (values, own) = table.table.clone().split_tape();
+        raw::slice(&values)?;
         *tape = tape.merge(own);
-        Table { values, index: table.index.clone(), on: own.is_on() }
+        Ok(Table { values, index: table.index.clone(), on: own.is_on() })
     }
     fn view(&self) -> TableView<'_> {
         TableView { values: read(&self.values), index: self.index.as_deref(), on: self.on }
@@ -118,7 +119,10 @@ impl Pass<'_> {
     /// or the output where there is no FiLM. `first` is the number of the first row's token.
     fn forward(&self, rows: &mut [f32], kept: &mut [f32], first: usize) {
         if !self.tables.is_empty() || self.film.is_some() || self.relu || !kept.is_empty() {
-            simd(|| self.forward_rows(rows, kept, first));
+            simd(
+                #[inline(always)]
+                || self.forward_rows(rows, kept, first),
+            );
         }
     }
 
@@ -127,14 +131,38 @@ impl Pass<'_> {
         for (r, padded) in rows.chunks_exact_mut(self.width).enumerate() {
             let token = first + r;
             let y = &mut padded[..self.out];
-            for table in &self.tables {
-                y.iter_mut().zip(table.row(token, self.out)).for_each(|(y, t)| *y += *t);
+            let mut kept = kept.get_mut(r * self.width..r * self.width + self.out);
+            let last = match self.tables.split_last() {
+                None => None,
+                Some((last, others)) => {
+                    for table in others {
+                        y.iter_mut().zip(table.row(token, self.out)).for_each(|(y, t)| *y += *t);
+                    }
+                    Some(last.row(token, self.out))
+                }
+            };
+            // the usual layer in one pass
+            if let (Some((film, false)), Some(kept), Some(last), true) =
+                (&self.film, &mut kept, last, self.relu)
+            {
+                let (gamma, beta) = film.row(token, 2 * self.out).split_at(self.out);
+                let inputs = last.iter().zip(gamma).zip(beta);
+                for ((y, kept), ((t, g), b)) in y.iter_mut().zip(kept.iter_mut()).zip(inputs) {
+                    let v = *y + *t;
+                    let v = if v < 0.0 { 0.0 } else { v };
+                    *kept = v;
+                    *y = (1.0 + *g) * v + *b;
+                }
+                continue;
+            }
+            if let Some(last) = last {
+                y.iter_mut().zip(last).for_each(|(y, t)| *y += *t);
             }
             let before = self.film.as_ref().is_some_and(|(_, before)| *before);
             if self.relu && !before {
                 relu_keeping_nan(y);
             }
-            if let Some(kept) = kept.get_mut(r * self.width..r * self.width + self.out) {
+            if let Some(kept) = kept {
                 kept.copy_from_slice(y);
             }
             self.modulate(y, token);
@@ -156,7 +184,10 @@ impl Pass<'_> {
 
     /// The layer's output again, from its inner values; `to` has the same layout.
     fn output(&self, kept: &[f32], to: &mut [f32], first: usize) {
-        simd(|| self.output_rows(kept, to, first));
+        simd(
+            #[inline(always)]
+            || self.output_rows(kept, to, first),
+        );
     }
 
     #[inline(always)]
@@ -171,7 +202,10 @@ impl Pass<'_> {
 
     /// From the gradient of the output to that of the matrix product, in place; adds to the sums of the tables.
     fn backward(&self, g: &mut [f32], kept: &[f32], first: usize, sums: &mut StageSums) {
-        simd(|| self.backward_rows(g, kept, first, sums));
+        simd(
+            #[inline(always)]
+            || self.backward_rows(g, kept, first, sums),
+        );
     }
 
     #[inline(always)]
@@ -243,20 +277,35 @@ impl Chain {
     pub(super) fn new(x: &Var, layers: &[Layer]) -> Result<(Chain, SwitchTape)> {
         let (x, x_tape) = x.clone().split_tape();
         let mut tape = x_tape;
+        let weights = layers.iter().map(|l| raw::slice(&l.weight)).collect::<Result<Vec<_>>>()?;
+        let packed: Vec<Packed> = weights
+            .par_iter()
+            .zip(layers)
+            .map(|(values, l)| {
+                let (outputs, inputs) = *l.weight.shape();
+                Packed::new(values, outputs, inputs, Operand::Transposed)
+            })
+            .collect();
         let stages = layers
             .iter()
+            .zip(packed)
             .enumerate()
-            .map(|(k, l)| {
+            .map(|(k, (l, packed))| {
                 let (weight, w_tape) = l.weight.clone().split_tape();
                 tape = tape.merge(w_tape);
                 let (outputs, inputs) = *weight.shape();
+                let tables = l.tables.iter().map(|t| Table::new(t, &mut tape)).collect::<Result<_>>()?;
+                let film = match &l.film {
+                    None => None,
+                    Some(f) => Some((Table::new(&f.rows, &mut tape)?, f.before_activation)),
+                };
                 Ok(Stage {
-                    packed: Packed::new(raw::slice(&weight)?, outputs, inputs, Operand::Transposed),
+                    packed,
                     weight,
                     weight_on: w_tape.is_on(),
                     relu: l.activation == Activation::Relu,
-                    tables: l.tables.iter().map(|t| Table::new(t, &mut tape)).collect(),
-                    film: l.film.as_ref().map(|f| (Table::new(&f.rows, &mut tape), f.before_activation)),
+                    tables,
+                    film,
                     inputs,
                     outputs,
                     keeps: k + 1 < layers.len() || l.film.is_some() || l.activation == Activation::Relu,
@@ -353,7 +402,7 @@ impl Chain {
         let below = self.wanted_below();
         let back: Vec<Option<Packed>> = self
             .stages
-            .iter()
+            .par_iter()
             .zip(&below)
             .map(|(s, below)| {
                 below.then(|| Packed::new(read(&s.weight), s.outputs, s.inputs, Operand::Plain))
@@ -431,14 +480,17 @@ impl Chain {
                 let (inputs, width) = (stage.inputs, stage.inputs.next_multiple_of(lanes()));
                 let gradient = grads.get_or_alloc_mut(&stage.weight)?;
                 gradient.par_chunks_mut(ROWS * inputs).enumerate().for_each(|(c, rows)| {
-                    simd(|| {
-                        for segment in sums {
-                            let sum = &segment[k].weight[c * ROWS * width..];
-                            for (row, sum) in rows.chunks_exact_mut(inputs).zip(sum.chunks_exact(width)) {
-                                row.iter_mut().zip(sum).for_each(|(g, s)| *g += *s);
+                    simd(
+                        #[inline(always)]
+                        || {
+                            for segment in sums {
+                                let sum = &segment[k].weight[c * ROWS * width..];
+                                for (row, sum) in rows.chunks_exact_mut(inputs).zip(sum.chunks_exact(width)) {
+                                    row.iter_mut().zip(sum).for_each(|(g, s)| *g += *s);
+                                }
                             }
-                        }
-                    });
+                        },
+                    );
                 });
             }
             for (t, table) in stage.tables.iter().enumerate().filter(|(_, table)| table.on) {

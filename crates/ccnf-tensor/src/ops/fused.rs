@@ -1,7 +1,7 @@
 //! The other operations on the CPU, with hand-written gradients.
 
 use super::Index;
-use super::kernels::{ROWS, dot, simd};
+use super::kernels::{ROWS, dot};
 use super::raw::{self, read};
 use crate::{Mat, Result, Scalar, Var, VarVec};
 use dfdx::prelude::{HasShape, Merge, PutTape, SplitTape, Tape};
@@ -125,30 +125,51 @@ pub(super) fn mean_square(x: &Var) -> Result<Scalar> {
     Ok(y.put_tape(tape))
 }
 
+/// Sums over the tokens of each class, `[classes, d]`, of what `add(sum, row, class)` adds; blocks of tokens in parallel, added in order.
+fn class_sums(
+    z: &[f32],
+    class: &Index,
+    (classes, d): (usize, usize),
+    add: impl Fn(&mut [f64], &[f32], usize) + Sync,
+) -> Vec<f64> {
+    /// Tokens of a block.
+    const BLOCK: usize = 1024;
+    let blocks: Vec<Vec<f64>> = z
+        .par_chunks(BLOCK * d.max(1))
+        .zip(class.par_chunks(BLOCK))
+        .map(|(z, class)| {
+            let mut sums = vec![0.0; classes * d];
+            for (row, c) in z.chunks_exact(d.max(1)).zip(class) {
+                let c = *c as usize;
+                add(&mut sums[c * d..(c + 1) * d], row, c);
+            }
+            sums
+        })
+        .collect();
+    let mut total = vec![0.0; classes * d];
+    for block in &blocks {
+        total.iter_mut().zip(block).for_each(|(t, b)| *t += *b);
+    }
+    total
+}
+
 pub(super) fn within_class_std_penalty(z: &Var, class: &Index, classes: usize) -> Result<Scalar> {
     let (_, d) = *z.shape();
     let (z, mut tape) = z.clone().split_tape();
     let mut counts = vec![0usize; classes];
     class.iter().for_each(|c| counts[*c as usize] += 1);
-    let mut mean = vec![0.0f64; classes * d];
-    let mut std = vec![0.0f64; classes * d];
-    {
-        let values = raw::slice(&z)?;
-        for (row, c) in values.chunks_exact(d.max(1)).zip(class.iter()) {
-            let m = &mut mean[*c as usize * d..(*c as usize + 1) * d];
-            m.iter_mut().zip(row).for_each(|(m, v)| *m += f64::from(*v));
+    let values = raw::slice(&z)?;
+    let mut mean = class_sums(values, class, (classes, d), |sum, row, _| {
+        sum.iter_mut().zip(row).for_each(|(m, v)| *m += f64::from(*v));
+    });
+    scale_rows(&mut mean, &counts, d);
+    let mut std = class_sums(values, class, (classes, d), |sum, row, c| {
+        for ((s, m), v) in sum.iter_mut().zip(&mean[c * d..(c + 1) * d]).zip(row) {
+            *s += (f64::from(*v) - m).powi(2);
         }
-        scale_rows(&mut mean, &counts, d);
-        for (row, c) in values.chunks_exact(d.max(1)).zip(class.iter()) {
-            let c = *c as usize;
-            let (s, m) = (&mut std[c * d..(c + 1) * d], &mean[c * d..(c + 1) * d]);
-            for ((s, m), v) in s.iter_mut().zip(m).zip(row) {
-                *s += (f64::from(*v) - m).powi(2);
-            }
-        }
-        scale_rows(&mut std, &counts, d);
-        std.iter_mut().for_each(|s| *s = s.sqrt());
-    }
+    });
+    scale_rows(&mut std, &counts, d);
+    std.iter_mut().for_each(|s| *s = s.sqrt());
     let used = counts.iter().filter(|n| **n >= 2).count();
     let total = (used * d).max(1) as f64;
     let value: f64 = (0..classes)
@@ -170,16 +191,16 @@ pub(super) fn within_class_std_penalty(z: &Var, class: &Index, classes: usize) -
                 if n < 2 || *s == 0.0 { 0.0 } else { (g * 2.0 * (s - 1.0) / (total * n as f64 * s)) as f32 }
             })
             .collect();
+        let mean: Vec<f32> = mean.iter().map(|m| *m as f32).collect();
         let gz = grads.get_or_alloc_mut(&zg)?;
-        for ((gz, row), c) in
-            gz.chunks_exact_mut(d.max(1)).zip(read(&z).chunks_exact(d.max(1))).zip(class.iter())
-        {
+        let rows = gz.par_chunks_mut(d.max(1)).zip(read(&z).par_chunks(d.max(1))).zip(class.par_iter());
+        rows.with_min_len(ROWS).for_each(|((gz, row), c)| {
             let range = *c as usize * d..(*c as usize + 1) * d;
             for (((gz, v), k), m) in gz.iter_mut().zip(row).zip(&coefficient[range.clone()]).zip(&mean[range])
             {
-                *gz += *k * (*v - *m as f32);
+                *gz += *k * (*v - *m);
             }
-        }
+        });
         Ok(())
     });
     Ok(y.put_tape(tape))
@@ -191,6 +212,9 @@ fn scale_rows(sums: &mut [f64], counts: &[usize], d: usize) {
     }
 }
 
+/// Values of a weight that one task handles.
+const PIECE: usize = 1 << 14;
+
 pub(super) fn spectral_scale(w: &Var, u: &Mat, v: &Mat, cap: bool) -> Result<Var> {
     let (o, i) = *w.shape();
     let (w, mut tape) = w.clone().split_tape();
@@ -199,15 +223,18 @@ pub(super) fn spectral_scale(w: &Var, u: &Mat, v: &Mat, cap: bool) -> Result<Var
     let sigma = super::bilinear_form(values, &u, &v);
     let active = !cap || sigma > 1.0;
     let divisor = if active { sigma } else { 1.0 };
-    let y: Mat = raw::tensor(values.iter().map(|w| w / divisor).collect(), (o, i))?;
+    let scaled = values.par_iter().with_min_len(PIECE).map(|w| w / divisor).collect();
+    let y: Mat = raw::tensor(scaled, (o, i))?;
     let (wg, yg) = (w.ghost(), y.ghost());
     tape.add_backward_op(move |grads| {
         let g = raw::take(grads.get_or_alloc_mut(&yg)?)?;
         let inner = if active { dot(&g, read(&w)) } else { 0.0 };
         let k = if active { (inner / (f64::from(sigma) * f64::from(sigma))) as f32 } else { 0.0 };
         let gw = grads.get_or_alloc_mut(&wg)?;
-        simd(|| {
-            for ((gw, g), u) in gw.chunks_exact_mut(i.max(1)).zip(g.chunks_exact(i.max(1))).zip(&u) {
+        let piece = (PIECE / i.max(1)).max(1);
+        let rows = gw.par_chunks_mut(piece * i.max(1)).zip(g.par_chunks(piece * i.max(1)));
+        rows.zip(u.par_chunks(piece)).for_each(|((gw, g), u)| {
+            for ((gw, g), u) in gw.chunks_exact_mut(i.max(1)).zip(g.chunks_exact(i.max(1))).zip(u) {
                 for ((gw, g), v) in gw.iter_mut().zip(g).zip(&v) {
                     *gw += *g / divisor - k * *u * *v;
                 }

@@ -61,11 +61,14 @@ pub(super) fn chain(x: &Var, layers: &[Layer], outputs: usize) -> Result<Var> {
 
 /// Adds the first `used` columns of `from` (rows of `width` values) to those of `to` (rows of `stride`).
 fn add_columns(to: &mut [f32], stride: usize, from: &[f32], width: usize, used: usize) {
-    simd(|| {
-        for (to, from) in to.chunks_exact_mut(stride).zip(from.chunks_exact(width)) {
-            to[..used].iter_mut().zip(from).for_each(|(to, from)| *to += *from);
-        }
-    });
+    simd(
+        #[inline(always)]
+        || {
+            for (to, from) in to.chunks_exact_mut(stride).zip(from.chunks_exact(width)) {
+                to[..used].iter_mut().zip(from).for_each(|(to, from)| *to += *from);
+            }
+        },
+    );
 }
 
 pub(super) fn affine_coupling(x: &Var, layers: &[Layer], scale: f32) -> Result<AffineTail> {
@@ -81,7 +84,10 @@ pub(super) fn affine_coupling(x: &Var, layers: &[Layer], scale: f32) -> Result<A
         chain.forward(tape.is_on(), parts, |((y, s), log_det), rows, raw, width| {
             let out =
                 (&mut y[local(&rows, n, d)], &mut s[local(&rows, n, db)], &mut log_det[local(&rows, n, 1)]);
-            simd(|| tail(&x[rows.start * d..rows.end * d], (raw, width), scale, (d, db), out));
+            simd(
+                #[inline(always)]
+                || tail(&x[rows.start * d..rows.end * d], (raw, width), scale, (d, db), out),
+            );
         })
     };
     let log_det = raw::tensor(log_det, (n,))?;
@@ -105,7 +111,10 @@ pub(super) fn affine_coupling(x: &Var, layers: &[Layer], scale: f32) -> Result<A
                     scale: &gs[changed.clone()],
                 };
                 let gx = gx.get_mut(local(&rows, n, d)).unwrap_or_default();
-                simd(|| tail_backward(&x[all], &s[changed], scale, (d, db), &output, (gx, g, width)));
+                simd(
+                    #[inline(always)]
+                    || tail_backward(&x[all], &s[changed], scale, (d, db), &output, (gx, g, width)),
+                );
             },
             |gx, rows, g, width| add_columns(&mut gx[local(&rows, n, d)], d, g, width, chain.inputs()),
         );

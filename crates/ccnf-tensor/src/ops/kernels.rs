@@ -10,7 +10,8 @@ pub(super) fn pieces(buffer: Option<&mut [f32]>, size: usize, count: usize) -> V
     all
 }
 
-/// Runs a loop compiled for the best vector instructions of this machine.
+/// Runs a loop compiled for the best vector instructions of this machine. Callers mark the closure `#[inline(always)]`: one that is
+/// called instead of inlined is compiled for the least processor.
 #[inline(always)]
 pub(super) fn simd<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
@@ -46,18 +47,21 @@ pub(super) fn tanh(x: f32) -> f32 {
 
 /// `a . b` in f64; eight sums side by side, so that it vectorises.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
-    simd(|| {
-        let (a, a_rest) = a.as_chunks::<8>();
-        let (b, b_rest) = b.as_chunks::<8>();
-        let mut sums = [0.0f64; 8];
-        for (a, b) in a.iter().zip(b) {
-            for ((s, a), b) in sums.iter_mut().zip(a).zip(b) {
-                *s += f64::from(*a) * f64::from(*b);
+    simd(
+        #[inline(always)]
+        || {
+            let (a, a_rest) = a.as_chunks::<8>();
+            let (b, b_rest) = b.as_chunks::<8>();
+            let mut sums = [0.0f64; 8];
+            for (a, b) in a.iter().zip(b) {
+                for ((s, a), b) in sums.iter_mut().zip(a).zip(b) {
+                    *s += f64::from(*a) * f64::from(*b);
+                }
             }
-        }
-        let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-        sums.iter().sum::<f64>() + rest
-    })
+            let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            sums.iter().sum::<f64>() + rest
+        },
+    )
 }
 
 #[cfg(test)]

@@ -306,7 +306,10 @@ pub(crate) fn add_scaled(sum: &mut [f64], row: &[f32], factor: f64) {
         sum.iter_mut().zip(row).for_each(|(s, r)| *s += factor * f64::from(*r));
     }
     #[cfg(not(feature = "cuda"))]
-    kernels::simd(|| add(sum, row, factor));
+    kernels::simd(
+        #[inline(always)]
+        || add(sum, row, factor),
+    );
     #[cfg(feature = "cuda")]
     add(sum, row, factor);
 }

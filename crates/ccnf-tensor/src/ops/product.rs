@@ -172,17 +172,29 @@ impl RowsTimes<'_> {
         let b = &S::as_simd_f32s(&self.b.values).0[panel * k..(panel + P) * k];
         let a = &self.a[row * stride..];
         assert!(k <= stride && (M - 1) * stride + k <= a.len(), "the left operand of a product is too short");
+        // SAFETY: i < M, so i * stride <= (M - 1) * stride, which the assertion above puts inside `a` (at its end for k = 0).
+        let rows: [*const f32; M] = std::array::from_fn(|i| unsafe { a.as_ptr().add(i * stride) });
         let mut sums = [[simd.splat_f32s(0.0); P]; M];
-        for (q, b) in b.chunks_exact(P).enumerate() {
-            for (i, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: i < M and q < k (`b` has P * k vectors), so i * stride + q <= (M - 1) * stride + k - 1, which the
-                // assertion above puts inside `a`.
-                let x = simd.splat_f32s(unsafe { *a.get_unchecked(i * stride + q) });
-                for (sum, b) in sums.iter_mut().zip(b) {
-                    *sum = simd.mul_add_f32s(x, *b, *sum);
+        let mut step = |q: usize| {
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                // SAFETY: q < k, and the assertion above puts the first k values of each row inside `a`.
+                let x = simd.splat_f32s(unsafe { *row.add(q) });
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: q < k and j < P, and `b` has P * k vectors.
+                    let b = unsafe { *b.get_unchecked(q * P + j) };
+                    *sum = simd.mul_add_f32s(x, b, *sum);
                 }
             }
+        };
+        // four at a time: fewer instructions around the multiply-adds
+        let whole = k - k % 4;
+        for q in (0..whole).step_by(4) {
+            step(q);
+            step(q + 1);
+            step(q + 2);
+            step(q + 3);
         }
+        (whole..k).for_each(&mut step);
         let width = self.b.panels * lanes;
         for (i, sums) in sums.iter().enumerate() {
             let at = (row + i) * width + panel * lanes;
@@ -266,7 +278,8 @@ impl AddOuter<'_> {
             let row = &self.sum[(output + i) * self.x_stride..][columns.clone()];
             sums.copy_from_slice(S::as_simd_f32s(row).0);
         }
-        for (g, x) in self.g.chunks_exact(self.g_stride).zip(self.x.chunks_exact(self.x_stride)) {
+        let rows = self.g.chunks_exact(self.g_stride).zip(self.x.chunks_exact(self.x_stride));
+        for (g, x) in rows {
             let g = &g[output..output + M];
             let (x, _) = S::as_simd_f32s(&x[columns.clone()]);
             for (g, sums) in g.iter().zip(&mut sums) {

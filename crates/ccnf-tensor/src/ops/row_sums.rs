@@ -37,17 +37,20 @@ impl RowSums {
         const ROWS: usize = 16;
         let width = segments.first().map_or(1, |s| s.width).max(1);
         out.par_chunks_mut(ROWS * width).enumerate().for_each(|(c, out)| {
-            simd(|| {
-                for (r, out) in out.chunks_exact_mut(width).enumerate() {
-                    for segment in segments {
-                        let place = segment.place.get(c * ROWS + r).copied().unwrap_or(0) as usize;
-                        if place > 0 {
-                            let sum = &segment.sums[(place - 1) * width..place * width];
-                            out.iter_mut().zip(sum).for_each(|(o, s)| *o += *s);
+            simd(
+                #[inline(always)]
+                || {
+                    for (r, out) in out.chunks_exact_mut(width).enumerate() {
+                        for segment in segments {
+                            let place = segment.place.get(c * ROWS + r).copied().unwrap_or(0) as usize;
+                            if place > 0 {
+                                let sum = &segment.sums[(place - 1) * width..place * width];
+                                out.iter_mut().zip(sum).for_each(|(o, s)| *o += *s);
+                            }
                         }
                     }
-                }
-            });
+                },
+            );
         });
     }
 }
