@@ -78,12 +78,21 @@ pub(crate) struct Options {
 
 /// Runs the benches.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let known = || BENCHES.iter().flat_map(|b| b.names.iter().map(move |n| (*n, b)));
     if options.list {
         known().for_each(|(name, _)| println!("{name}"));
         return Ok(());
     }
-    rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global()?;
+    // As the program does: on a thread of the pool.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(THREADS).build()?;
+    pool.install(|| measure(options).map_err(|e| e.to_string())).map_err(Into::into)
+}
+
+/// Every name with its bench.
+fn known() -> impl Iterator<Item = (&'static str, &'static Bench)> {
+    BENCHES.iter().flat_map(|b| b.names.iter().map(move |n| (*n, b)))
+}
+
+fn measure(options: &Options) -> Result<()> {
     let settings = Settings { rounds: options.rounds as usize, alone: options.alone };
     let unknown = options.names.iter().find(|n| known().all(|(k, _)| !selects(n, k)));
     if let Some(name) = unknown {
