@@ -5,10 +5,11 @@ import sys
 import time
 
 
-def serve(work, ready):
+def serve(work, ready, after=dict):
     """Prints `ready` as JSON, then answers every line `step` with `{"seconds": ..., ...}`.
 
-    `work()` does one piece of work and returns a dict of values to report beside the time.
+    `work()` does one piece of work and returns a dict of values to report beside the time; `after()` is not timed and
+    returns further values.
     """
     print(json.dumps(ready), flush=True)
     for line in sys.stdin:
@@ -17,4 +18,4 @@ def serve(work, ready):
         start = time.perf_counter()
         values = work()
         seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, **values}), flush=True)
+        print(json.dumps({"seconds": seconds, **values, **after()}), flush=True)

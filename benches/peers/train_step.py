@@ -10,6 +10,7 @@ import math
 import resource
 import struct
 import sys
+import time
 
 import numpy as np
 import torch
@@ -152,9 +153,21 @@ def main():
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {"loss": loss.item(), "peak_kib": peak}
 
+    left, right = torch.full((4096, 512), 0.5), torch.full((512, 512), 0.25)
+
+    def product():
+        start = time.perf_counter()
+        torch.mm(left, right)
+        return {"gemm_seconds": time.perf_counter() - start}
+
     parameters = sum(p.numel() for p in flow.parameters())
     mode = "compiled" if compiled else "eager"
-    serve(step, {"version": f"PyTorch {torch.__version__} {mode}", "threads": torch.get_num_threads(), "parameters": parameters})
+    ready = {
+        "version": f"PyTorch {torch.__version__} {mode}",
+        "threads": torch.get_num_threads(),
+        "parameters": parameters,
+    }
+    serve(step, ready, product)
 
 
 main()
