@@ -3,76 +3,62 @@
 use crate::curve::unusable;
 use crate::error::MetricsError;
 use crate::metric::Metric;
-use crate::ranking::{Ranking, label_of};
+use crate::ranking::Ranking;
+use crate::sum::CompensatedSum;
 
-/// AUPRO of pixels whose label is their region, 1-based into `region_sizes`, or 0 for normal.
-pub(crate) fn aupro(ranking: &Ranking, region_sizes: &[u32], fpr_limit: f64) -> Result<Metric, MetricsError> {
+/// AUPRO of pixels in `regions` regions.
+///
+/// Bound: the curve passes through the ends of the steps, which are real thresholds, and does not fall in
+/// between. From (x0, y0) to (x1, y1) its area differs from that of the straight line by at most
+/// (x1 - x0)(y1 - y0)/2. In the step that the limit cuts, at width w and with the line at height y, the area
+/// lies between w y0 and w y1, and the line's is w (y0 + y)/2: the error is at most w (y1 - (y0 + y)/2).
+pub(crate) fn aupro(ranking: &Ranking, regions: usize, fpr_limit: f64) -> Result<Metric, MetricsError> {
     if !(fpr_limit > 0.0 && fpr_limit <= 1.0) {
         return Err(MetricsError::FprLimit { limit: fpr_limit });
     }
     if let Some(undefined) = unusable(ranking) {
         return Ok(undefined);
     }
-    if region_sizes.is_empty() {
+    if regions == 0 {
         return Ok(Metric::undefined("no anomalous region"));
     }
     if ranking.negatives == 0 {
         return Ok(Metric::undefined("no normal pixel"));
     }
-    let regions = region_sizes.len() as f64;
-    let share_of_pixel: Vec<f64> =
-        region_sizes.iter().map(|&size| 1.0 / (regions * f64::from(size))).collect();
-
-    let mut overlap = CompensatedSum::default();
-    let mut area = CompensatedSum::default();
+    let (mut overlap, mut area, mut doubt) =
+        (CompensatedSum::default(), CompensatedSum::default(), CompensatedSum::default());
     let (mut fpr, mut pro) = (0.0, 0.0);
     for step in ranking.steps() {
-        for &key in step.new_positives {
-            overlap.add(share_of_pixel[label_of(key) as usize - 1]);
-        }
+        overlap.add(step.new_overlap);
         let next_fpr = step.false_positives as f64 / ranking.negatives as f64;
         // the shares add up to 1 only up to rounding
-        let next_pro = overlap.value().min(1.0);
+        let next_pro = (overlap.value() / regions as f64).min(1.0);
         if next_fpr >= fpr_limit {
             let at_limit = pro + (next_pro - pro) * ((fpr_limit - fpr) / (next_fpr - fpr));
-            area.add((fpr_limit - fpr) * (pro + at_limit) / 2.0);
+            let mean = (pro + at_limit) / 2.0;
+            area.add((fpr_limit - fpr) * mean);
+            doubt.add((fpr_limit - fpr) * (next_pro - mean));
             break;
         }
         area.add((next_fpr - fpr) * (pro + next_pro) / 2.0);
+        doubt.add((next_fpr - fpr) * (next_pro - pro) / 2.0);
         (fpr, pro) = (next_fpr, next_pro);
     }
-    Ok(Metric::of((area.value() / fpr_limit).min(1.0)))
-}
-
-/// Neumaier's compensated sum: millions of small terms without loss.
-#[derive(Default)]
-struct CompensatedSum {
-    sum: f64,
-    lost: f64,
-}
-
-impl CompensatedSum {
-    fn add(&mut self, term: f64) {
-        let next = self.sum + term;
-        self.lost +=
-            if self.sum.abs() >= term.abs() { (self.sum - next) + term } else { (term - next) + self.sum };
-        self.sum = next;
-    }
-
-    fn value(&self) -> f64 {
-        self.sum + self.lost
-    }
+    let bound = if ranking.is_exact() { 0.0 } else { doubt.value() / fpr_limit };
+    Ok(Metric::within((area.value() / fpr_limit).min(1.0), bound))
 }
 
 #[cfg(test)]
 mod tests {
     use approx::assert_abs_diff_eq;
 
-    use crate::{Connectivity, Metric, MetricsError, PixelMap, PixelSet};
+    use crate::{Connectivity, Metric, MetricsError, PixelMap, PixelStream};
 
     fn one_row(scores: &[f32], mask: &[bool], limit: f64) -> Result<Metric, MetricsError> {
         let map = PixelMap::new(1, scores.len(), scores, mask)?;
-        PixelSet::from_maps(&[map], Connectivity::Eight)?.aupro(limit)
+        let mut stream = PixelStream::new(Connectivity::Eight);
+        stream.push(&[map])?;
+        stream.finish().aupro(limit)
     }
 
     #[test]

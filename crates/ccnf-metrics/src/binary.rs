@@ -3,7 +3,7 @@
 use crate::curve::{self, F1Max};
 use crate::error::MetricsError;
 use crate::metric::Metric;
-use crate::ranking::{NotFinite, Ranking, pack};
+use crate::ranking::{NotFinite, Ranking, key_of, positive};
 
 fn rank(scores: &[f32], labels: &[bool]) -> Result<Ranking, MetricsError> {
     if scores.len() != labels.len() {
@@ -13,8 +13,10 @@ fn rank(scores: &[f32], labels: &[bool]) -> Result<Ranking, MetricsError> {
         .iter()
         .position(|score| !score.is_finite())
         .map(|index| NotFinite { place: format!("score {index}"), score: scores[index] });
-    let keys = scores.iter().zip(labels).map(|(&score, &label)| pack(score, u32::from(label))).collect();
-    Ok(Ranking::new(keys, not_finite))
+    let of = |wanted: bool| scores.iter().zip(labels).filter(move |(_, label)| **label == wanted);
+    let negatives = of(false).map(|(&score, _)| key_of(score)).collect();
+    let positives = of(true).map(|(&score, _)| positive(score, 1)).collect();
+    Ok(Ranking::sorted(negatives, positives, not_finite))
 }
 
 /// Area under the receiver operating characteristic, in [0, 1]; 0.5 for scores that say nothing.

@@ -1,4 +1,10 @@
-//! Connected components of a mask: two passes with union-find, linear in the number of pixels.
+//! Connected components of a mask, in time linear in the number of pixels.
+//!
+//! Pixels outside the mask cost one comparison in blocks. Mask pixels are taken as horizontal runs; the runs of
+//! one row that touch a run of the next are neighbours in an index range, so there are at most as many
+//! adjacencies as runs, and a graph search visits each twice.
+
+use std::ops::Range;
 
 use crate::error::MetricsError;
 
@@ -45,74 +51,111 @@ pub fn label_regions(
     if height.checked_mul(width) != Some(mask.len()) {
         return Err(MetricsError::SizeMismatch { what: "mask", height, width, found: mask.len() });
     }
-    if u32::try_from(mask.len()).is_err() {
-        return Err(MetricsError::TooLarge { what: "pixels of a map" });
-    }
+    let Runs { runs, sizes } = find_runs(width, mask, connectivity)?;
     let mut labels = vec![0; mask.len()];
-    let sizes = label_into(width, mask, connectivity, &mut labels);
+    for run in runs {
+        labels[run.pixels].fill(run.region + 1);
+    }
     Ok(Regions { labels, sizes })
 }
 
-/// The two passes. `labels` is zeroed and as long as `mask`, a multiple of `width` that fits in 32 bits.
-fn label_into(width: usize, mask: &[bool], connectivity: Connectivity, labels: &mut [u32]) -> Vec<u32> {
-    // parent[i] <= i; a provisional label is its own root until it meets a smaller one
-    let mut parent = vec![0_u32];
-    for index in (0..mask.len()).filter(|&index| mask[index]) {
-        let column = index % width;
-        let mut label = if column > 0 { labels[index - 1] } else { 0 };
-        if index >= width {
-            let above = index - width;
-            let corners = connectivity == Connectivity::Eight;
-            let neighbours = [
-                (corners && column > 0).then(|| above.wrapping_sub(1)),
-                Some(above),
-                (corners && column + 1 < width).then_some(above + 1),
-            ];
-            for neighbour in neighbours.into_iter().flatten() {
-                label = merge(&mut parent, label, labels[neighbour]);
+/// The mask as runs.
+pub(crate) struct Runs {
+    /// In reading order.
+    pub(crate) runs: Vec<Run>,
+    /// Pixels of every region, in the order of their first pixels.
+    pub(crate) sizes: Vec<u32>,
+}
+
+/// Neighbouring mask pixels of one row.
+pub(crate) struct Run {
+    /// Their indices in the mask.
+    pub(crate) pixels: Range<usize>,
+    /// Their region, from 0.
+    pub(crate) region: u32,
+    /// The runs that touch this one in the row above and in the row below.
+    touching: [Range<usize>; 2],
+}
+
+/// Not yet reached by the search.
+const UNSEEN: u32 = u32::MAX;
+
+/// The runs and regions of a mask whose length is a multiple of `width`.
+pub(crate) fn find_runs(
+    width: usize,
+    mask: &[bool],
+    connectivity: Connectivity,
+) -> Result<Runs, MetricsError> {
+    // one less, so that no region is called `UNSEEN`
+    if mask.len() >= UNSEEN as usize {
+        return Err(MetricsError::TooLarge { what: "pixels of a map" });
+    }
+    let mut runs = touching_runs(width, mask, connectivity);
+    let mut sizes = Vec::new();
+    let mut waiting = Vec::new();
+    for seed in 0..runs.len() {
+        if runs[seed].region != UNSEEN {
+            continue;
+        }
+        let region = sizes.len() as u32;
+        let mut size = 0;
+        runs[seed].region = region;
+        waiting.push(seed);
+        while let Some(run) = waiting.pop() {
+            size += runs[run].pixels.len() as u32;
+            for next in runs[run].touching.clone().into_iter().flatten() {
+                if runs[next].region == UNSEEN {
+                    runs[next].region = region;
+                    waiting.push(next);
+                }
             }
         }
-        if label == 0 {
-            label = parent.len() as u32;
-            parent.push(label);
-        }
-        labels[index] = label;
+        sizes.push(size);
     }
-
-    let mut sizes = Vec::new();
-    let mut final_label = vec![0_u32; parent.len()];
-    for label in labels.iter_mut().filter(|label| **label != 0) {
-        let root = find(&mut parent, *label);
-        let region = &mut final_label[root as usize];
-        if *region == 0 {
-            sizes.push(0);
-            *region = sizes.len() as u32;
-        }
-        *label = *region;
-        sizes[*region as usize - 1] += 1;
-    }
-    sizes
+    Ok(Runs { runs, sizes })
 }
 
-/// The root of a label, halving the path on the way.
-fn find(parent: &mut [u32], mut label: u32) -> u32 {
-    while parent[label as usize] != label {
-        let grandparent = parent[parent[label as usize] as usize];
-        parent[label as usize] = grandparent;
-        label = grandparent;
+/// The runs with their neighbours; regions are still unseen.
+fn touching_runs(width: usize, mask: &[bool], connectivity: Connectivity) -> Vec<Run> {
+    let reach = usize::from(connectivity == Connectivity::Eight);
+    let mut runs: Vec<Run> = Vec::new();
+    let (mut row, mut row_begin) = (0, 0);
+    // runs of the row above that do not lie left of the current run
+    let mut above = 0..0;
+    let mut start = next(mask, 0, true);
+    while start < mask.len() {
+        let this_row = start / width;
+        let pixels = start..next(&mask[..(this_row + 1) * width], start, false);
+        if this_row != row {
+            let begin = if this_row == row + 1 { row_begin } else { runs.len() };
+            above = begin..runs.len();
+            (row, row_begin) = (this_row, runs.len());
+        }
+        while !above.is_empty() && runs[above.start].pixels.end + width + reach <= pixels.start {
+            above.start += 1;
+        }
+        let mut touching = above.start..above.start;
+        while touching.end < above.end && runs[touching.end].pixels.start + width < pixels.end + reach {
+            let index = runs.len();
+            let below = &mut runs[touching.end].touching[1];
+            *below = if below.start == below.end { index..index + 1 } else { below.start..index + 1 };
+            touching.end += 1;
+        }
+        start = next(mask, pixels.end, true);
+        runs.push(Run { pixels, region: UNSEEN, touching: [touching, 0..0] });
     }
-    label
+    runs
 }
 
-/// Joins two labels, 0 being "none", and returns the root of both.
-fn merge(parent: &mut [u32], a: u32, b: u32) -> u32 {
-    if a == 0 || b == 0 || a == b {
-        return a.max(b);
-    }
-    let (a, b) = (find(parent, a), find(parent, b));
-    let (low, high) = (a.min(b), a.max(b));
-    parent[high as usize] = low;
-    low
+/// The first index from `from` on where the mask is `value`, or its length.
+fn next(mask: &[bool], from: usize, value: bool) -> usize {
+    let rest = &mask[from..];
+    // whole blocks are compared in vector registers
+    let (blocks, _) = rest.as_chunks::<64>();
+    let without = |block: &&[bool; 64]| !block.iter().fold(false, |any, &pixel| any | (pixel == value));
+    let skipped = 64 * blocks.iter().take_while(without).count();
+    let found = rest[skipped..].iter().position(|&pixel| pixel == value);
+    found.map_or(mask.len(), |index| from + skipped + index)
 }
 
 #[cfg(test)]

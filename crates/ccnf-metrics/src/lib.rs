@@ -1,7 +1,8 @@
-//! Exact metrics for (continual) visual anomaly detection.
+//! Metrics for (continual) visual anomaly detection, exact or with a bound on their error.
 //!
 //! - [`auroc`], [`average_precision`], [`f1_max`]: one score per image.
-//! - [`PixelSet`]: the same three, and AUPRO, over the pixels of a set of anomaly maps.
+//! - [`PixelStream`] takes anomaly maps one after the other and makes a [`PixelSet`]: the same three, and
+//!   AUPRO, over all pixels.
 //! - [`continual_summary`]: accuracy, forgetting and backward transfer over a sequence of tasks.
 //! - [`quantile`]: a decision threshold from the scores of normal training images.
 //!
@@ -11,7 +12,8 @@
 //! - A threshold `t` flags a score `s` when `s >= t`.
 //! - Every distinct score is a threshold. Equal scores cross it together, so no result depends on the order of
 //!   the input. `-0.0` equals `0.0`.
-//! - Scores are `f32`, everything computed from them is `f64`. Nothing is sampled, binned or resampled.
+//! - Scores are `f32`, everything computed from them is `f64`. Nothing is sampled or resampled. Only the scores of
+//!   very many pixels are binned, with a bound on the error of every metric ([`Metric::error_bound`]).
 //! - A metric that the data do not define is an undefined [`Metric`] with its reason, never `0` and never NaN.
 //!   A score that is NaN or infinite makes every metric of its set undefined; the reason names the score.
 //! - Inputs that contradict each other (two lengths, a task that does not exist) are a [`MetricsError`].
@@ -36,10 +38,13 @@ mod components;
 mod continual;
 mod curve;
 mod error;
+mod histogram;
 mod metric;
 mod pixel;
 mod ranking;
 mod rmatrix;
+mod stream;
+mod sum;
 mod threshold;
 
 pub use binary::{auroc, average_precision, f1_max};
@@ -50,4 +55,5 @@ pub use error::MetricsError;
 pub use metric::Metric;
 pub use pixel::{AUPRO_FPR_LIMIT, PixelMap, PixelSet};
 pub use rmatrix::RMatrix;
+pub use stream::{PixelStream, StreamLimits};
 pub use threshold::quantile;

@@ -7,8 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The result of a metric: a finite number, or "undefined" with the reason in words.
 ///
-/// Serialised as a plain number or `null`; the reason stays available through [`Metric::reason`] and is not
-/// written. A `null` that is read back is undefined with the reason "no value was recorded".
+/// A number that was not computed exactly carries a bound on its error ([`Metric::error_bound`]).
+///
+/// Serialised as a plain number or `null`; reason and bound are not written. A `null` that is read back is undefined with the reason "no value was recorded".
 ///
 /// ```
 /// use ccnf_metrics::Metric;
@@ -24,17 +25,26 @@ pub struct Metric(State);
 
 #[derive(Clone, Debug, PartialEq)]
 enum State {
-    Defined(f64),
+    Defined { value: f64, bound: f64 },
     Undefined(Cow<'static, str>),
 }
 
 impl Metric {
-    /// A defined metric. A `value` that is NaN or infinite gives an undefined metric instead, so that a
+    /// A defined, exact metric. A `value` that is NaN or infinite gives an undefined metric instead, so that a
     /// defined metric is always finite.
     #[must_use]
     pub fn of(value: f64) -> Self {
-        if value.is_finite() {
-            Self(State::Defined(value))
+        Self::within(value, 0.0)
+    }
+
+    /// A defined metric whose exact value is at most `bound` away. The result is undefined where one of the two
+    /// is NaN or infinite.
+    #[must_use]
+    pub fn within(value: f64, bound: f64) -> Self {
+        if value.is_finite() && bound.is_finite() {
+            Self(State::Defined { value, bound })
+        } else if value.is_finite() {
+            Self::undefined(format!("the error bound is not finite ({bound})"))
         } else {
             Self::undefined(format!("the value is not finite ({value})"))
         }
@@ -50,7 +60,17 @@ impl Metric {
     #[must_use]
     pub fn value(&self) -> Option<f64> {
         match self.0 {
-            State::Defined(value) => Some(value),
+            State::Defined { value, .. } => Some(value),
+            State::Undefined(_) => None,
+        }
+    }
+
+    /// How far the exact value may lie from [`Metric::value`], apart from rounding in `f64`; 0 where the value
+    /// is exact, `None` where it is undefined.
+    #[must_use]
+    pub fn error_bound(&self) -> Option<f64> {
+        match self.0 {
+            State::Defined { bound, .. } => Some(bound),
             State::Undefined(_) => None,
         }
     }
@@ -59,7 +79,7 @@ impl Metric {
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match &self.0 {
-            State::Defined(_) => None,
+            State::Defined { .. } => None,
             State::Undefined(reason) => Some(reason),
         }
     }
@@ -74,7 +94,7 @@ impl Metric {
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            State::Defined(value) => value.fmt(f),
+            State::Defined { value, .. } => value.fmt(f),
             State::Undefined(reason) => write!(f, "undefined ({reason})"),
         }
     }
@@ -106,6 +126,7 @@ mod tests {
             assert_eq!(metric.value(), None);
             assert!(metric.reason().is_some_and(|reason| reason.contains("not finite")));
         }
+        assert!(!Metric::within(0.5, f64::NAN).is_defined());
     }
 
     #[test]

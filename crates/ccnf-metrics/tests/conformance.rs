@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use ccnf_metrics::{
-    AUPRO_FPR_LIMIT, Connectivity, Metric, PixelMap, PixelSet, RMatrix, auroc, average_precision,
+    AUPRO_FPR_LIMIT, Connectivity, Metric, PixelMap, PixelStream, RMatrix, auroc, average_precision,
     continual_summary, f1_max,
 };
 use common::{Outcome, Tensor, Vectors, reference_directory};
@@ -66,7 +66,9 @@ fn pixel(vectors: &Vectors, case: &str, quantity: &str) -> Outcome<Computed> {
         Some(quantity) => (quantity, Connectivity::Four),
         None => (quantity, Connectivity::Eight),
     };
-    let set = PixelSet::from_maps(&maps, connectivity)?;
+    let mut stream = PixelStream::new(connectivity);
+    stream.push(&maps)?;
+    let set = stream.finish();
     Ok(match quantity {
         "auroc" => set.auroc(),
         "ap" => set.average_precision(),

@@ -1,6 +1,9 @@
 //! Properties that hold for any input, and AUPRO against a slow definition-by-definition version.
 
-use ccnf_metrics::{Connectivity, Metric, PixelMap, PixelSet, auroc, average_precision, f1_max, quantile};
+use ccnf_metrics::{
+    Connectivity, Metric, MetricsError, PixelMap, PixelSet, PixelStream, auroc, average_precision, f1_max,
+    quantile,
+};
 use proptest::prelude::*;
 
 /// Few distinct values, so that ties are frequent, with a label each.
@@ -122,6 +125,12 @@ fn slow_aupro(maps: &[TinyMap], connectivity: Connectivity, limit: f64) -> Optio
     Some(area / limit)
 }
 
+fn set_of(maps: &[PixelMap<'_>], connectivity: Connectivity) -> Result<PixelSet, MetricsError> {
+    let mut stream = PixelStream::new(connectivity);
+    stream.push(maps)?;
+    Ok(stream.finish())
+}
+
 fn tiny_maps() -> impl Strategy<Value = Vec<TinyMap>> {
     let map =
         (1_usize..6, 1_usize..6, 1_i8..12, 0.0..0.8_f64).prop_flat_map(|(height, width, levels, density)| {
@@ -191,7 +200,7 @@ proptest! {
     fn aupro_equals_the_slow_version(maps in tiny_maps(), limit in 0.01..=1.0_f64, eight in any::<bool>()) {
         let connectivity = if eight { Connectivity::Eight } else { Connectivity::Four };
         let borrowed: Vec<PixelMap<'_>> = maps.iter().map(TinyMap::borrow).collect();
-        let set = PixelSet::from_maps(&borrowed, connectivity)?;
+        let set = set_of(&borrowed, connectivity)?;
         let regions: usize = maps.iter().map(|map| map.regions(connectivity).len()).sum();
         prop_assert_eq!(set.region_count(), regions);
         let (metric, expected) = (set.aupro(limit)?, slow_aupro(&maps, connectivity, limit));
@@ -202,7 +211,7 @@ proptest! {
     #[test]
     fn pixel_metrics_equal_the_image_metrics_of_all_pixels(maps in tiny_maps()) {
         let borrowed: Vec<PixelMap<'_>> = maps.iter().map(TinyMap::borrow).collect();
-        let set = PixelSet::from_maps(&borrowed, Connectivity::Eight)?;
+        let set = set_of(&borrowed, Connectivity::Eight)?;
         let scores: Vec<f32> = maps.iter().flat_map(|map| map.scores.clone()).collect();
         let labels: Vec<bool> = maps.iter().flat_map(|map| map.mask.clone()).collect();
         prop_assert_eq!(set.len(), scores.len());
