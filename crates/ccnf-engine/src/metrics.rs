@@ -16,18 +16,22 @@ pub struct Number {
     /// Why it is undefined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How far the exact value can be away; left out when the value is exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_bound: Option<f64>,
 }
 
 impl Number {
     /// An undefined number.
     pub fn undefined(reason: &str) -> Self {
-        Number { value: None, reason: Some(reason.to_owned()) }
+        Number { value: None, reason: Some(reason.to_owned()), error_bound: None }
     }
 }
 
 impl From<Metric> for Number {
     fn from(m: Metric) -> Self {
-        Number { value: m.value(), reason: m.reason().map(str::to_owned) }
+        let error_bound = m.error_bound().filter(|bound| *bound > 0.0);
+        Number { value: m.value(), reason: m.reason().map(str::to_owned), error_bound }
     }
 }
 
@@ -79,6 +83,10 @@ pub struct MetricsFile {
     pub summary: BTreeMap<String, Option<f64>>,
     /// The reason of every undefined value, by its place.
     pub undefined: BTreeMap<String, String>,
+    /// How far the exact value can be away from an entry of a matrix, by the entry's place; only for entries that are not exact
+    /// (pixel metrics of classes with very many test pixels).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub error_bounds: BTreeMap<String, f64>,
     /// Routing accuracy and confusion.
     pub routing: Routing,
     /// State per stage.
@@ -117,6 +125,7 @@ impl MetricsFile {
             matrices: BTreeMap::new(),
             summary: BTreeMap::new(),
             undefined: BTreeMap::new(),
+            error_bounds: BTreeMap::new(),
             routing: routing(evaluations),
             cost,
             thresholds,
@@ -148,11 +157,15 @@ impl MetricsFile {
                 let Some(column) = classes.iter().position(|(n, _)| *n == c.class) else { continue };
                 let Some(n) = c.metrics.get(&key) else { continue };
                 rows[e.stage][column] = n.value;
+                let place = format!("{key}.stage{}.{}", e.stage, c.class);
+                if let Some(bound) = n.error_bound {
+                    self.error_bounds.insert(place.clone(), bound);
+                }
                 let value = match (n.value, &n.reason) {
                     (Some(v), _) => Metric::of(v),
                     (None, reason) => {
                         let reason = reason.clone().unwrap_or_default();
-                        self.undefined.insert(format!("{key}.stage{}.{}", e.stage, c.class), reason.clone());
+                        self.undefined.insert(place, reason.clone());
                         Metric::undefined(reason)
                     }
                 };
@@ -212,4 +225,32 @@ fn routing(evaluations: &[StageEvaluation]) -> Routing {
         }
     }
     Routing { accuracy, confusion }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score_stage::ClassEvaluation;
+
+    #[test]
+    fn a_value_that_is_not_exact_is_recorded_with_its_bound() {
+        let numbers = [("pixel_auroc.given", Metric::within(0.9, 1e-6)), ("pixel_ap.given", Metric::of(0.5))];
+        let class = ClassEvaluation {
+            class: "cable".into(),
+            learnt: 0,
+            metrics: numbers.map(|(name, metric)| (name.to_owned(), metric.into())).into(),
+            images: vec![],
+        };
+        let parts = Parts {
+            run: "id",
+            classes: &[("cable".into(), 0)],
+            evaluations: &[StageEvaluation { stage: 0, classes: vec![class] }],
+            cost: vec![],
+            thresholds: BTreeMap::new(),
+            certificate: Certificate::default(),
+        };
+        let file = MetricsFile::new(parts).unwrap();
+        assert_eq!(file.error_bounds, BTreeMap::from([("pixel_auroc.given.stage0.cable".to_owned(), 1e-6)]));
+        assert_eq!(file.matrices["pixel_auroc"]["given"], [[Some(0.9)]]);
+    }
 }

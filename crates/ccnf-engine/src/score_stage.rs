@@ -8,7 +8,7 @@ use ccnf_core::{
     ResultExt, ScoreRequest, Scored, TestIndex,
 };
 use ccnf_data::cache::FeatureCache;
-use ccnf_metrics::{AUPRO_FPR_LIMIT, Connectivity, PixelMap, PixelSet, auroc, average_precision, f1_max};
+use ccnf_metrics::{AUPRO_FPR_LIMIT, Connectivity, PixelMap, PixelStream, auroc, average_precision, f1_max};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -241,7 +241,9 @@ fn pixel_metrics(
             PixelMap::new(map.height, map.width, &map.data, mask).map_err(metric_error)
         })
         .collect::<Result<Vec<_>>>()?;
-    let set = PixelSet::from_maps(&maps, Connectivity::Eight).map_err(metric_error)?;
+    let mut stream = PixelStream::new(Connectivity::Eight);
+    stream.push(&maps).map_err(metric_error)?;
+    let set = stream.finish();
     put("pixel_auroc", set.auroc().into());
     put("pixel_ap", set.average_precision().into());
     put("pixel_f1max", set.f1_max().f1.into());

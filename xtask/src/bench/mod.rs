@@ -5,6 +5,7 @@
 mod encode;
 mod gemm;
 mod machine;
+mod metrics;
 mod peer;
 mod problem;
 mod report;
@@ -30,7 +31,7 @@ pub(crate) struct Bench {
 }
 
 /// All benches, in the order of the report.
-const BENCHES: &[Bench] = &[train_step::BENCH, encode::BENCH];
+const BENCHES: &[Bench] = &[train_step::BENCH, encode::BENCH, metrics::BENCH];
 
 /// How to measure.
 pub(crate) struct Settings {

@@ -49,6 +49,17 @@ impl Turns {
 pub(crate) fn interleave<T>(
     rounds: usize,
     peers: &mut [(&'static str, Peer)],
+    ours: impl FnMut() -> Result<T>,
+    check: impl FnMut(usize, &T, &[Reply]) -> Result<()>,
+) -> Result<Turns> {
+    interleave_after(WARM_UP, rounds, peers, ours, check)
+}
+
+/// [`interleave`] with `warm_up` turns that are not counted.
+pub(crate) fn interleave_after<T>(
+    warm_up: usize,
+    rounds: usize,
+    peers: &mut [(&'static str, Peer)],
     mut ours: impl FnMut() -> Result<T>,
     mut check: impl FnMut(usize, &T, &[Reply]) -> Result<()>,
 ) -> Result<Turns> {
@@ -73,7 +84,7 @@ pub(crate) fn interleave<T>(
             std::thread::sleep(PAUSE);
         }
         check(round, &value, &replies)?;
-        if round < WARM_UP {
+        if round < warm_up {
             continue;
         }
         let theirs: Vec<f64> = replies.iter().map(|r| r.seconds).collect();
