@@ -23,13 +23,13 @@ pub struct StreamLimits {
     /// Default 2^25: images of 256 x 256 pixels, 512 of them.
     pub exact_pixels: usize,
     /// Beyond, scores are counted in up to 4 times so many bins of 16 bytes while the stream is filled, and in
-    /// so many when it is finished. At least 65536, which is taken for anything lower; default 2^22.
+    /// so many when it is finished. At least 65536, which is taken for anything lower; default 2^21.
     pub bins: usize,
 }
 
 impl Default for StreamLimits {
     fn default() -> Self {
-        Self { exact_pixels: 1 << 25, bins: 1 << 22 }
+        Self { exact_pixels: 1 << 25, bins: 1 << 21 }
     }
 }
 

@@ -52,13 +52,22 @@ pub(crate) fn interleave<T>(
     ours: impl FnMut() -> Result<T>,
     check: impl FnMut(usize, &T, &[Reply]) -> Result<()>,
 ) -> Result<Turns> {
-    interleave_after(WARM_UP, rounds, peers, ours, check)
+    interleave_as(&Plan { warm_up: WARM_UP, rounds, patience: PATIENCE }, peers, ours, check)
 }
 
-/// [`interleave`] with `warm_up` turns that are not counted.
-pub(crate) fn interleave_after<T>(
-    warm_up: usize,
-    rounds: usize,
+/// How many turns there are.
+pub(crate) struct Plan {
+    /// Turns that are not counted.
+    pub(crate) warm_up: usize,
+    /// Turns that are.
+    pub(crate) rounds: usize,
+    /// See [`PATIENCE`]; 1: no turn is repeated.
+    pub(crate) patience: usize,
+}
+
+/// [`interleave`] for benches whose turns take minutes.
+pub(crate) fn interleave_as<T>(
+    plan: &Plan,
     peers: &mut [(&'static str, Peer)],
     mut ours: impl FnMut() -> Result<T>,
     mut check: impl FnMut(usize, &T, &[Reply]) -> Result<()>,
@@ -84,7 +93,7 @@ pub(crate) fn interleave_after<T>(
             std::thread::sleep(PAUSE);
         }
         check(round, &value, &replies)?;
-        if round < warm_up {
+        if round < plan.warm_up {
             continue;
         }
         let theirs: Vec<f64> = replies.iter().map(|r| r.seconds).collect();
@@ -94,10 +103,10 @@ pub(crate) fn interleave_after<T>(
             turns.disturbed += 1;
             disturbed.push((seconds, theirs));
         }
-        if turns.ours.len() >= rounds {
+        if turns.ours.len() >= plan.rounds {
             break;
         }
-        if turns.ours.len() + disturbed.len() >= PATIENCE * rounds {
+        if turns.ours.len() + disturbed.len() >= plan.patience * plan.rounds {
             turns.noisy = true;
             disturbed.iter().for_each(|(ours, theirs)| turns.push(*ours, theirs));
             break;
