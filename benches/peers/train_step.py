@@ -1,6 +1,6 @@
 """The CCNF training step in PyTorch: the peer of `cargo xtask bench train_step.*`.
 
-usage: train_step.py PROBLEM.safetensors THREADS eager|compile
+usage: train_step.py PROBLEM.safetensors THREADS eager|compile cpu|cuda
 
 The file holds the start values of all parameters and one batch, so that both sides compute the same numbers.
 """
@@ -128,7 +128,8 @@ def loss_of(z, log_det, scales, averaging, label):
 
 def main():
     torch.set_num_threads(int(sys.argv[2]))
-    tensors = load(sys.argv[1])
+    device = torch.device(sys.argv[4])
+    tensors = {name: tensor.to(device) for name, tensor in load(sys.argv[1]).items()}
     x, label, cell, code = (tensors.pop(name) for name in ("x", "class", "cell", "position"))
     flow = Flow(tensors)
     optimiser = torch.optim.AdamW(flow.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
@@ -136,6 +137,10 @@ def main():
     averaging = one_hot / one_hot.sum(dim=1, keepdim=True)
     position = code[cell]
     compiled = sys.argv[3] == "compile"
+
+    def finish():
+        if device.type == "cuda":
+            torch.cuda.synchronize()
 
     def forward():
         z, log_det, scales = flow(x, label, position)
@@ -150,14 +155,16 @@ def main():
         loss.backward()
         nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
         optimiser.step()
+        finish()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {"loss": loss.item(), "peak_kib": peak}
 
-    left, right = torch.full((4096, 512), 0.5), torch.full((512, 512), 0.25)
+    left, right = torch.full((4096, 512), 0.5, device=device), torch.full((512, 512), 0.25, device=device)
 
     def product():
         start = time.perf_counter()
         torch.mm(left, right)
+        finish()
         return {"gemm_seconds": time.perf_counter() - start}
 
     parameters = sum(p.numel() for p in flow.parameters())

@@ -115,7 +115,6 @@ impl Adam {
     }
 
     /// Puts back moments from a checkpoint and the number of steps made. `moments` answers by parameter name.
-    #[cfg(not(feature = "cuda"))]
     pub fn restore(
         &mut self,
         params: &[&Param],
@@ -131,47 +130,24 @@ impl Adam {
                 return Err(TensorError::shape(
                     "adam",
                     format!("{} moments of `{}`", p.len(), p.name()),
-                    m.len().to_string(),
+                    format!("{} and {}", m.len(), v.len()),
                 ));
             }
-            let set = |g: &mut Gradients<f32, Dev>, values: Vec<f32>| -> Result<()> {
-                let buffer = g.get_or_alloc_mut(p.value()).map_err(|e| TensorError::device("adam", e))?;
-                buffer.copy_from_slice(&values);
-                Ok(())
-            };
-            set(&mut self.first, m)?;
-            set(&mut self.second, v)?;
+            write_buffer(&mut self.first, p, m)?;
+            write_buffer(&mut self.second, p, v)?;
         }
         Ok(())
     }
+}
 
-    /// Puts back moments from a checkpoint and the number of steps made. `moments` answers by parameter name.
+/// Writes `values` into the buffer that `store` has for a parameter.
+fn write_buffer(store: &mut Gradients<f32, Dev>, p: &Param, values: Vec<f32>) -> Result<()> {
+    let buffer = store.get_or_alloc_mut(p.value()).map_err(|e| TensorError::device("adam", e))?;
+    #[cfg(not(feature = "cuda"))]
+    buffer.copy_from_slice(&values);
     #[cfg(feature = "cuda")]
-    pub fn restore(
-        &mut self,
-        params: &[&Param],
-        steps: u64,
-        mut moments: impl FnMut(&str) -> Option<(Vec<f32>, Vec<f32>)>,
-    ) -> Result<()> {
-        use dfdx::prelude::{Backward, SumTo, Trace};
-        self.steps = steps;
-        for p in params.iter().filter(|p| p.is_trainable()) {
-            let Some((m, v)) = moments(p.name()) else {
-                return Err(TensorError::shape("adam", format!("moments of `{}`", p.name()), "none"));
-            };
-            let (r, c) = p.shape();
-            for (store, values) in [(&mut self.first, m), (&mut self.second, v)] {
-                // The gradient of sum(p * values) with respect to p is `values`: the way into a device buffer.
-                let mut g = (p.value().leaky_trace() * crate::mat(values, r, c)?)
-                    .sum::<dfdx::prelude::Rank0, _>()
-                    .backward();
-                let new = g.get_or_alloc_mut(p.value()).map_err(|e| TensorError::device("adam", e))?;
-                let old = store.get_or_alloc_mut(p.value()).map_err(|e| TensorError::device("adam", e))?;
-                std::mem::swap(old, new);
-            }
-        }
-        Ok(())
-    }
+    std::mem::swap(buffer, crate::tape::device_buffer(p.value(), values)?.buffer(p.value())?);
+    Ok(())
 }
 
 /// The sum of squares of a parameter's gradient.

@@ -53,6 +53,13 @@ pub fn device() -> Dev {
     DEVICE.with(Dev::clone)
 }
 
+/// Waits until the device has done all work that this thread gave it; at once on the CPU. For timing: CUDA kernels run on while the
+/// call that started them has returned.
+pub fn synchronize() -> Result<()> {
+    use dfdx::prelude::Synchronize;
+    device().try_synchronize().map_err(|e| TensorError::device("synchronize", e))
+}
+
 /// What components with tensors must be: usable from several threads on the CPU. CUDA tensors stay in their thread.
 #[cfg(not(feature = "cuda"))]
 pub trait Shareable: Send + Sync {}

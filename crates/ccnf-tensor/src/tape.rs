@@ -146,16 +146,9 @@ impl Grads {
         }
         #[cfg(feature = "cuda")]
         {
-            // A device buffer cannot be edited from outside dfdx: the gradient of sum(leaf * g * factor) is g * factor.
-            use dfdx::prelude::{SumTo, TensorFromVec, Trace};
-            let g: Vec<f32> = self.of(leaf)?.iter().map(|v| v * factor).collect();
-            let g: Mat = crate::device()
-                .try_tensor_from_vec(g, *dfdx::prelude::HasShape::shape(leaf))
-                .map_err(|e| TensorError::device("scale", e))?;
-            let scaled = (leaf.leaky_trace() * g).sum::<dfdx::prelude::Rank0, _>().backward();
-            let mut scaled = Grads(scaled);
-            let buffer = self.buffer(leaf)?;
-            std::mem::swap(buffer, scaled.buffer(leaf)?);
+            let scaled = self.of(leaf)?.iter().map(|v| v * factor).collect();
+            let mut scaled = device_buffer(leaf, scaled)?;
+            std::mem::swap(self.buffer(leaf)?, scaled.buffer(leaf)?);
             Ok(())
         }
     }
@@ -165,11 +158,33 @@ impl Grads {
     }
 }
 
+/// Gradients that hold `values` for `leaf`: those of `sum(leaf * values)`. A buffer on a CUDA device cannot be written from outside
+/// `dfdx`; this is the way to get values into one.
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) fn device_buffer(leaf: &Mat, values: Vec<f32>) -> Result<Grads> {
+    use dfdx::prelude::{HasShape, Rank0, SumTo, Trace, TryMul};
+    let (rows, cols) = *leaf.shape();
+    let values = crate::mat(values, rows, cols)?;
+    let failed = |e| TensorError::device("device_buffer", e);
+    let product = leaf.leaky_trace().try_mul(values).map_err(failed)?;
+    let sum = product.try_sum::<Rank0, _>().map_err(failed)?;
+    Ok(Grads(sum.try_backward().map_err(failed)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{constant, mat, tracked};
     use dfdx::prelude::*;
+
+    #[test]
+    fn a_device_buffer_holds_what_it_was_given_whatever_the_leaf_holds() {
+        let leaf = mat(vec![f32::INFINITY, -0.0, 3.0, f32::MIN_POSITIVE, 5.0, f32::MAX], 2, 3).unwrap();
+        let values = vec![1e-38, 0.1, -3.1e38, f32::MIN_POSITIVE, 1.0 / 3.0, 7.0];
+        let mut held = device_buffer(&leaf, values.clone()).unwrap();
+        assert_eq!(held.of(&leaf).unwrap(), values);
+        assert!(device_buffer(&leaf, vec![1.0; 5]).is_err());
+    }
 
     #[test]
     fn a_tracked_tensor_may_be_used_many_times() {

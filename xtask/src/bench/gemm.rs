@@ -3,6 +3,7 @@
 use super::stats::Samples;
 use crate::Result;
 use ccnf::prelude::*;
+use ccnf::tensor::synchronize;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -31,6 +32,7 @@ impl Ceiling {
     pub(crate) fn sample(&mut self, peer: Option<f64>) -> Result<()> {
         let start = Instant::now();
         black_box(ops::linear(&constant(&self.x), &constant(&self.w), None)?);
+        synchronize()?;
         self.own.push(start.elapsed().as_secs_f64());
         peer.into_iter().for_each(|s| self.peer.push(s));
         Ok(())

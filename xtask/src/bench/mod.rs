@@ -2,6 +2,7 @@
 //!
 //! A bench is one file with a `pub(crate) const BENCH: Bench`; [`BENCHES`] names them all.
 
+mod cuda;
 mod encode;
 mod gemm;
 mod machine;
@@ -55,6 +56,14 @@ pub(crate) struct Outcome {
     pub(crate) notes: Vec<String>,
 }
 
+impl Outcome {
+    /// Sets its keys apart from those of the CPU.
+    fn on_gpu(&mut self) {
+        self.name.insert_str(0, "cuda.");
+        self.values.iter_mut().for_each(|(key, _)| key.insert_str(0, "cuda."));
+    }
+}
+
 /// Options of `bench`.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -72,6 +81,9 @@ pub(crate) struct Options {
     /// Measures only this project: needs no Python.
     #[arg(long)]
     alone: bool,
+    /// Runs what computes with tensors on the GPU, PyTorch included, and prints only; keys begin with `cuda.`.
+    #[arg(long)]
+    cuda: bool,
     /// Prints only: leaves docs/performance.md as it is (as does a run of some benches only).
     #[arg(long)]
     no_doc: bool,
@@ -82,6 +94,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.list {
         known().for_each(|(name, _)| println!("{name}"));
         return Ok(());
+    }
+    if options.cuda && !cuda::BUILT {
+        return cuda::start_anew();
     }
     // As the program does: on a thread of the pool.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(THREADS).build()?;
@@ -102,17 +117,22 @@ fn measure(options: &Options) -> Result<()> {
     }
     let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|n| selects(n, name));
     let mut outcomes = Vec::new();
-    for (name, bench) in known().filter(|(name, _)| wanted(name)) {
-        let outcome = (bench.run)(name, &settings).map_err(|e| format!("bench {name}: {e}"))?;
+    for (name, bench) in known().filter(|(name, _)| wanted(name) && cuda::in_this_build(name)) {
+        let mut outcome = (bench.run)(name, &settings).map_err(|e| format!("bench {name}: {e}"))?;
+        if cuda::BUILT {
+            outcome.on_gpu();
+        }
         println!("{}", report::line(&outcome));
         outcomes.push(outcome);
     }
     let values = report::values(&outcomes);
-    println!("\n{}", targets::table(&values));
+    if !cuda::BUILT {
+        println!("\n{}", targets::table(&values));
+    }
     if let Some(file) = &options.json {
         std::fs::write(file, report::json(&values)?)?;
     }
-    if options.names.is_empty() && !options.alone && !options.no_doc {
+    if options.names.is_empty() && !options.alone && !options.no_doc && !cuda::BUILT {
         let file = peer::root().join("docs/performance.md");
         let measured = report::markdown(&outcomes, &settings)?;
         std::fs::write(&file, report::updated(&std::fs::read_to_string(&file)?, &measured)?)?;

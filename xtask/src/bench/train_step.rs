@@ -1,5 +1,6 @@
 //! One training step of a flow, against the same step in PyTorch, eager and compiled.
 
+use super::cuda;
 use super::gemm::Ceiling;
 use super::peer::Peer;
 use super::problem::{CLASSES, Problem, TOKENS};
@@ -8,7 +9,7 @@ use super::turns::{WARM_UP, interleave};
 use super::{Bench, Outcome, Settings, THREADS, machine};
 use crate::Result;
 use ccnf::prelude::*;
-use ccnf::tensor::AdamSettings;
+use ccnf::tensor::{AdamSettings, synchronize};
 use ccnf_plugin_flow::{flow_output, step_loss};
 use std::path::Path;
 use std::time::Instant;
@@ -55,6 +56,7 @@ impl Trainer {
             Ok::<_, Error>((step_loss(output, &problem.regularizers)?.total, ()))
         })?;
         self.adam.step(&mut problem.flow.params_mut(), &mut grads, LEARNING_RATE)?;
+        synchronize()?;
         Ok(f64::from(loss))
     }
 }
@@ -125,7 +127,8 @@ fn against_torch(name: &str, dim: usize, settings: &Settings) -> Result<Outcome>
 
 fn start(problem: &Path, mode: &str, parameters: usize) -> Result<Peer> {
     let threads = THREADS.to_string();
-    let peer = Peer::start("train_step.py", &[problem.as_ref(), threads.as_ref(), mode.as_ref()], THREADS)?;
+    let arguments = [problem.as_ref(), threads.as_ref(), mode.as_ref(), cuda::DEVICE.as_ref()];
+    let peer = Peer::start("train_step.py", &arguments, THREADS)?;
     let theirs = peer.ready["parameters"].as_u64();
     if theirs != Some(parameters as u64) {
         return Err(
