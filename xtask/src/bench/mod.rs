@@ -8,6 +8,7 @@ mod machine;
 mod peer;
 mod problem;
 mod report;
+mod score;
 mod stats;
 mod targets;
 mod train_step;
@@ -30,7 +31,7 @@ pub(crate) struct Bench {
 }
 
 /// All benches, in the order of the report.
-const BENCHES: &[Bench] = &[train_step::BENCH, encode::BENCH];
+const BENCHES: &[Bench] = &[train_step::BENCH, encode::BENCH, score::BENCH];
 
 /// How to measure.
 pub(crate) struct Settings {
