@@ -153,11 +153,13 @@ impl PrototypeRouter {
     }
 }
 
-fn mean<'a>(vectors: impl ExactSizeIterator<Item = &'a Vec<f64>> + Clone, dim: usize) -> Vec<f64> {
-    let n = vectors.len().max(1) as f64;
-    let mut sum = vec![0.0; dim];
-    vectors.for_each(|v| sum.iter_mut().zip(v).for_each(|(s, v)| *s += v));
-    sum.into_iter().map(|s| s / n).collect()
+fn mean<'a>(vectors: impl Iterator<Item = &'a Vec<f64>>, dim: usize) -> Vec<f64> {
+    let (mut n, mut sum) = (0usize, vec![0.0; dim]);
+    for v in vectors {
+        n += 1;
+        sum.iter_mut().zip(v).for_each(|(s, v)| *s += v);
+    }
+    sum.into_iter().map(|s| s / n.max(1) as f64).collect()
 }
 
 fn narrow(v: &[f64]) -> Vec<f32> {
