@@ -36,6 +36,8 @@ fn a_run_writes_everything_and_the_second_call_computes_nothing() {
     assert_eq!(m["certificate"]["holds"], true);
     assert_eq!(m["summary"]["image_auroc.given.fm"], 0.0);
     assert!(m["summary"]["image_auroc.given.acc_final"].is_number());
+    assert_eq!(m["summary"]["routing.shortlist_changed"], serde_json::Value::Null);
+    assert_eq!(m["undefined"]["routing.shortlist_changed"], "the router has no shortlist");
     assert_eq!(m["matrices"]["image_auroc"]["given"][0][2], serde_json::Value::Null);
     let before = cli_support::results(&p.path("a"));
     let again = p.ok(&["run", "small.toml", "--out", "a"]);
@@ -45,6 +47,31 @@ fn a_run_writes_everything_and_the_second_call_computes_nothing() {
     std::fs::copy(p.path("a/config.toml"), p.path("again.toml")).unwrap();
     p.ok(&["run", "again.toml", "--out", "b"]);
     assert_eq!(json(&p.path("a/metrics.json")), json(&p.path("b/metrics.json")));
+}
+
+#[test]
+fn what_a_shortlist_changes_is_reported_and_given_scores_stay() {
+    let p = Place::new();
+    p.ok(&["run", "small.toml", "--out", "all"]);
+    let router = "detector.router={kind=\"likelihood\",top=1,shortlist={kind=\"prototype\"}}";
+    p.ok(&["run", "small.toml", "--set", router, "--out", "short"]);
+    let (all, short) = (json(&p.path("all/metrics.json")), json(&p.path("short/metrics.json")));
+    assert_eq!(short["certificate"]["holds"], true);
+    assert_eq!(short["matrices"]["image_auroc"]["given"], all["matrices"]["image_auroc"]["given"]);
+    // Recount from the scores of both runs: few enough test images that all are compared.
+    let routes = |run: &str, stage: usize| -> Vec<String> {
+        let text = std::fs::read_to_string(p.path(run).join(format!("scores/stage{stage}.csv"))).unwrap();
+        text.lines().skip(1).map(|l| l.rsplit(',').next().unwrap_or_default().to_owned()).collect()
+    };
+    for stage in 0..3 {
+        let (a, b) = (routes("all", stage), routes("short", stage));
+        let changed = a.iter().zip(&b).filter(|(a, b)| a != b).count() as f64 / a.len() as f64;
+        assert_eq!(short["routing"]["shortlist_images"][stage], a.len());
+        assert_eq!(short["routing"]["shortlist_changed"][stage], changed);
+        if stage == 2 {
+            assert_eq!(short["summary"]["routing.shortlist_changed"], changed);
+        }
+    }
 }
 
 #[test]

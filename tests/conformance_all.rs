@@ -20,7 +20,7 @@ fn the_bundle_registers_these_components_and_no_others() {
         ("conditioner", &["embedding", "film"]),
         ("regularizer", &["balance", "entropy", "latent-variance", "log-det", "mutual-information", "scale"]),
         ("scorer", &["likelihood", "likelihood-entropy"]),
-        ("router", &["given", "likelihood"]),
+        ("router", &["given", "likelihood", "prototype"]),
         ("strategy", &["fine-tune", "freeze-expand", "joint"]),
     ];
     let expected: Vec<_> =
@@ -84,6 +84,10 @@ fn scorers_conform() {
 #[test]
 fn routers_conform() {
     conformance::routers(&Extra::default());
+    for top in [1, 2, 9] {
+        let keys = json!({ "top": top, "shortlist": { "kind": "prototype" } });
+        conformance::router("likelihood", &Extra::default().with("router", "likelihood", keys));
+    }
 }
 
 #[test]
@@ -104,6 +108,7 @@ fn ccnf_detectors_of_other_parts_conform() {
         "conditioner": { "kind": "film", "width": 6 },
         "regularizers": [{ "kind": "mutual-information", "hard": true }, { "kind": "entropy" }],
         "scorer": { "kind": "likelihood-entropy", "tau": "auto", "classes": "fixed-set" },
+        "router": { "kind": "likelihood", "top": 2, "shortlist": { "kind": "prototype" } },
     });
     let additive = json!({
         "blocks": 2, "position": 0, "init": "random",
@@ -120,11 +125,13 @@ fn ccnf_detectors_of_other_parts_conform() {
 
 #[test]
 fn mahalanobis_detectors_conform() {
-    for mode in ["pooled", "position-mean", "region", "per-position"] {
-        conformance::detector(
-            "mahalanobis",
-            &Extra::default().with("detector", "mahalanobis", json!({ "mode": mode })),
-        );
+    let (all, prototype) = (json!({ "kind": "likelihood" }), json!({ "kind": "prototype" }));
+    let short = json!({ "kind": "likelihood", "top": 2, "shortlist": prototype });
+    for (mode, router) in
+        [("pooled", &all), ("position-mean", &short), ("region", &prototype), ("per-position", &all)]
+    {
+        let keys = json!({ "mode": mode, "router": router });
+        conformance::detector("mahalanobis", &Extra::default().with("detector", "mahalanobis", keys));
     }
 }
 

@@ -253,9 +253,11 @@ fn check_maps(v: &mut Vectors, log_prob: &[Vec<Vec<f32>>]) {
             .unwrap()
             .root()
             .unwrap();
-        let router = ccnf::core::build::<dyn Router>(&root.child("router"), &RouterSpec {}).unwrap();
+        let router = ccnf::core::build::<dyn Router>(&root.child("router"), &RouterSpec::default()).unwrap();
         let features: Vec<Vec<f32>> = vec![];
-        let input = RouteInput { classes: &known, log_likelihood: &mean, given: None, features: &features };
+        let log_likelihood: Vec<Option<f32>> = mean.iter().copied().map(Some).collect();
+        let input =
+            RouteInput { classes: &known, log_likelihood: &log_likelihood, given: None, features: &features };
         routes.push(router.route(&input).unwrap());
         means.extend(mean);
     }

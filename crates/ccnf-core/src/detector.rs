@@ -61,7 +61,7 @@ pub struct ImageScores {
 pub struct ScoreRequest<'a> {
     /// The class of the images, if it is known: asks for `given` maps.
     pub given: Option<&'a str>,
-    /// Asks for `routed` maps, which cost an evaluation per known class with a likelihood router.
+    /// Asks for `routed` maps. With a likelihood router they cost an evaluation per known class, or per class of its shortlist.
     pub routed: bool,
 }
 
@@ -88,6 +88,11 @@ pub trait Detector: Stateful + Shareable {
     fn classes(&self) -> Vec<String>;
     /// Scores images.
     fn score(&self, images: &[&dyn ImageFeatures], request: ScoreRequest<'_>) -> Result<Vec<ImageScores>>;
+    /// The class that would be chosen for each image if every known class were evaluated: what a router with a shortlist is compared
+    /// with. `None` where nothing is left out, so that there is nothing to compare.
+    fn routes_without_shortlist(&self, _images: &[&dyn ImageFeatures]) -> Result<Option<Vec<String>>> {
+        Ok(None)
+    }
 
     /// What must be known to build the tensors again before loading: classes, flags.
     fn meta(&self) -> serde_json::Value;

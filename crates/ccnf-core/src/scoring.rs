@@ -1,5 +1,6 @@
 //! From log-likelihoods to anomaly scores: scorers, routers, fusion of levels.
 
+use crate::encoder::LevelSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::Stateful;
 use crate::view::{ImageFeatures, TrainView};
@@ -64,8 +65,9 @@ crate::component_kind!(Scorer, "scorer", ScorerSpec);
 pub struct RouteInput<'a> {
     /// The known classes.
     pub classes: &'a [String],
-    /// Per class the mean of `log p(x | y)` over the tokens of a level, then over levels.
-    pub log_likelihood: &'a [f32],
+    /// Per class the mean of `log p(x | y)` over the tokens of a level, then over levels. `None` for a class that is not on the
+    /// router's shortlist, and for every class where the router needs no likelihoods.
+    pub log_likelihood: &'a [Option<f32>],
     /// The true class, if it was given.
     pub given: Option<usize>,
     /// The features of the image.
@@ -74,23 +76,70 @@ pub struct RouteInput<'a> {
 
 /// Which known class is this test image, registered as kind `router`.
 ///
-/// Contract: returns an index into `classes`; ties go to the first.
+/// Contract: returns an index into `classes`, one with a likelihood where it needs likelihoods; ties go to the first. A tensor that
+/// belongs to one class is owned by that class, and learning about further classes leaves all other tensors bit for bit.
 pub trait Router: Stateful + Shareable {
     /// Chooses the class.
     fn route(&self, input: &RouteInput<'_>) -> Result<usize>;
-    /// Whether [`RouteInput::log_likelihood`] is needed (it costs one evaluation per known class).
+    /// Whether [`RouteInput::log_likelihood`] is needed (it costs one evaluation per class of the shortlist, or per known class).
     fn needs_likelihoods(&self) -> bool {
         true
+    }
+    /// What makes it cheap: only these classes are evaluated. `None`: all known classes.
+    fn shortlist(&self) -> Option<Shortlist<'_>> {
+        None
+    }
+    /// Its order of the classes, if it has one without likelihoods: what makes a router fit for the shortlist of another one.
+    fn ranking(&self) -> Option<&dyn Ranking> {
+        None
     }
     /// Learns about the classes of a finished stage.
     fn observe(&mut self, _view: &TrainView) -> Result<()> {
         Ok(())
     }
+    /// Makes the tensors for loading a checkpoint with these classes.
+    fn prepare(&mut self, _classes: &[String]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// An order of the known classes for an image that needs no likelihoods.
+pub trait Ranking {
+    /// All indices of `classes`, the best first; ties go to the first.
+    fn rank(&self, classes: &[String], features: &dyn ImageFeatures) -> Result<Vec<usize>>;
+}
+
+/// The first classes of a [`Ranking`].
+#[derive(Clone, Copy)]
+pub struct Shortlist<'a> {
+    /// The order.
+    pub ranking: &'a dyn Ranking,
+    /// How many classes are evaluated.
+    pub top: usize,
+}
+
+impl Shortlist<'_> {
+    /// The classes to be evaluated for an image; where there are no more than `top` all of them, without ranking.
+    pub fn classes(&self, classes: &[String], features: &dyn ImageFeatures) -> Result<Vec<usize>> {
+        if classes.len() <= self.top {
+            return Ok((0..classes.len()).collect());
+        }
+        let mut ranked = self.ranking.rank(classes, features)?;
+        ranked.truncate(self.top);
+        if ranked.is_empty() {
+            return Err(Error::new(ErrorKind::Contract, "a shortlist has no class"));
+        }
+        ranked.iter().try_for_each(|c| checked_route(*c, classes).map(drop))?;
+        Ok(ranked)
+    }
 }
 
 /// What a router's constructor gets.
 #[derive(Debug, Clone, Default)]
-pub struct RouterSpec {}
+pub struct RouterSpec {
+    /// The levels of the features.
+    pub levels: Vec<LevelSpec>,
+}
 
 crate::component_kind!(Router, "router", RouterSpec);
 

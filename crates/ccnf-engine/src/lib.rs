@@ -19,6 +19,7 @@ mod protocol;
 mod run;
 mod run_config;
 mod score_stage;
+mod shortlist;
 mod summary;
 mod train;
 
@@ -36,4 +37,5 @@ pub use protocol::{ProtocolConfig, presets};
 pub use run::{Outcome, run};
 pub use run_config::{RUN_KEYS, RunConfig, RunSection, config_schema};
 pub use score_stage::{ClassEvaluation, ImageRow, StageEvaluation, Use};
+pub use shortlist::ShortlistCheck;
 pub use summary::summary_markdown;

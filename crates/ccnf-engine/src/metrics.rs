@@ -2,6 +2,7 @@
 
 use crate::certificate::Certificate;
 use crate::score_stage::{METRICS, StageEvaluation, Use};
+use crate::shortlist::ShortlistCheck;
 use ccnf_core::schemars::{JsonSchema, schema_for};
 use ccnf_core::{Error, ErrorKind, Result};
 use ccnf_metrics::{Metric, RMatrix, continual_summary};
@@ -62,6 +63,13 @@ pub struct Routing {
     pub accuracy: Vec<Option<f64>>,
     /// After the last stage: true class -> routed class -> number of images.
     pub confusion: BTreeMap<String, BTreeMap<String, usize>>,
+    /// After every stage: the fraction of the compared test images that the router's shortlist sends to another class than an
+    /// evaluation of all known classes does. Null for a router without a shortlist.
+    #[serde(default)]
+    pub shortlist_changed: Vec<Option<f64>>,
+    /// After every stage: how many test images were compared (a fixed sample of at most 64).
+    #[serde(default)]
+    pub shortlist_images: Vec<usize>,
 }
 
 /// An R matrix: `[stage][class]`.
@@ -137,6 +145,13 @@ impl MetricsFile {
             }
         }
         file.summary.insert("routing.accuracy".into(), file.routing.accuracy.last().copied().flatten());
+        let changed = file.routing.shortlist_changed.last().copied().flatten();
+        file.summary.insert("routing.shortlist_changed".into(), changed);
+        if changed.is_none() {
+            let none = evaluations.last().is_none_or(|e| e.shortlist.is_none());
+            let reason = if none { "the router has no shortlist" } else { "there is no test image" };
+            file.undefined.insert("routing.shortlist_changed".into(), reason.into());
+        }
         Ok(file)
     }
 
@@ -224,7 +239,14 @@ fn routing(evaluations: &[StageEvaluation]) -> Routing {
             *confusion.entry(c.class.clone()).or_default().entry(r.routed_class.clone()).or_default() += 1;
         }
     }
-    Routing { accuracy, confusion }
+    let checks = || evaluations.iter().map(|e| e.shortlist);
+    let fraction = |c: ShortlistCheck| (c.images > 0).then(|| c.changed as f64 / c.images as f64);
+    Routing {
+        accuracy,
+        confusion,
+        shortlist_changed: checks().map(|c| c.and_then(fraction)).collect(),
+        shortlist_images: checks().map(|c| c.map_or(0, |c| c.images)).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::fuse::{FusedMap, fuse};
 use crate::metrics::Number;
 use crate::observer::Observer;
+use crate::shortlist::ShortlistCheck;
 use ccnf_core::{
     Dataset, Detector, Error, ErrorKind, FusionConfig, ImageFeatures, ImageScores, MaskSource, Result,
     ResultExt, ScoreRequest, Scored, TestIndex,
@@ -78,6 +79,9 @@ pub struct StageEvaluation {
     pub stage: usize,
     /// All classes learnt so far.
     pub classes: Vec<ClassEvaluation>,
+    /// What the router's shortlist changes; `None` for a router without one.
+    #[serde(default)]
+    pub shortlist: Option<ShortlistCheck>,
 }
 
 /// The metrics of every class and use, in the order of tables.
@@ -134,7 +138,8 @@ impl Scoring<'_> {
             observer.advance(i as u64 + 1, class);
         }
         observer.finish();
-        Ok(StageEvaluation { stage, classes: out })
+        let shortlist = self.shortlist(&out).at("the comparison of routes with and without the shortlist")?;
+        Ok(StageEvaluation { stage, classes: out, shortlist })
     }
 
     fn class(&self, class: &str, learnt: usize) -> Result<ClassEvaluation> {

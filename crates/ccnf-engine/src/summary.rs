@@ -24,6 +24,15 @@ pub fn summary_markdown(m: &MetricsFile) -> String {
         );
     }
     let _ = writeln!(out, "- routing accuracy: {}", get("routing.accuracy"));
+    if let (Some(Some(changed)), Some(n)) =
+        (m.routing.shortlist_changed.last(), m.routing.shortlist_images.last())
+    {
+        let _ = writeln!(
+            out,
+            "- the router's shortlist changes the routed class of {} of {n} test images compared",
+            (changed * *n as f64).round()
+        );
+    }
     let c = &m.certificate;
     let state = match (c.stages.is_empty(), c.holds) {
         (true, _) => "nothing to compare (one stage)".to_owned(),

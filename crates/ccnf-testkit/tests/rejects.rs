@@ -216,7 +216,7 @@ struct Last;
 ccnf::stateless!(Last);
 impl Router for Last {
     fn route(&self, input: &RouteInput<'_>) -> Result<usize> {
-        let l = input.log_likelihood;
+        let l: Vec<f32> = input.log_likelihood.iter().map(|l| l.unwrap_or(f32::NEG_INFINITY)).collect();
         Ok((0..l.len()).max_by(|a, b| l[*a].total_cmp(&l[*b])).unwrap_or(0))
     }
 }

@@ -60,14 +60,14 @@ pub use ccnf_core::{
 /// Everything a component needs, in one `use`.
 pub mod prelude {
     pub use ccnf_core::{
-        BlockCondition, Build, Component, Conditioner, ConditionerSpec, Coupling, CouplingOutput,
+        BlockCondition, Build, Candidate, Component, Conditioner, ConditionerSpec, Coupling, CouplingOutput,
         CouplingSpec, Dataset, DatasetIndex, DatasetSpec, Detector, DetectorSpec, EncodedImage, Encoder,
         EncoderInput, EncoderSpec, Error, ErrorKind, FlowOutput, FusionConfig, ImageFeatures, ImageScores,
         ImageSource, LevelMap, LevelNorm, LevelSpec, LikelihoodScoring, LogLikelihood, Mask, MaskSource,
-        Negative, OpenedImage, Peers, Regularizer, RegularizerSpec, Result, ResultExt, RgbImage, RouteInput,
-        Router, RouterSpec, RowInit, ScoreRequest, Scorer, ScorerSpec, Section, Snapshot, Stage, Stateful,
-        StepReport, StoredTensor, Strategy, StrategySpec, TokenLikelihoods, TrainClass, TrainScope,
-        TrainView, unknown_class,
+        Negative, OpenedImage, Peers, Ranking, Regularizer, RegularizerSpec, Result, ResultExt, RgbImage,
+        RouteInput, Router, RouterSpec, RowInit, ScoreRequest, Scorer, ScorerSpec, Section, Shortlist,
+        Snapshot, Stage, Stateful, StepReport, StoredTensor, Strategy, StrategySpec, TokenLikelihoods,
+        TrainClass, TrainScope, TrainView, unknown_class,
     };
     pub use ccnf_tensor::ops;
     pub use ccnf_tensor::ops::{Film, Index, RowTable};

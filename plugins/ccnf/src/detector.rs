@@ -56,7 +56,11 @@ impl Ccnf {
             .collect::<Result<Vec<_>>>()?;
         let scorer =
             build.part::<dyn Scorer>("scorer", &config.scorer, &ScorerSpec { levels: build.levels.len() })?;
-        let router = build.part::<dyn Router>("router", &config.router, &RouterSpec {})?;
+        let router = build.part::<dyn Router>(
+            "router",
+            &config.router,
+            &RouterSpec { levels: build.levels.clone() },
+        )?;
         Ok(Ccnf {
             init: config.init,
             levels,
@@ -156,8 +160,7 @@ impl Detector for Ccnf {
     fn end_stage(&mut self, view: &TrainView) -> Result<()> {
         let classes = self.classes();
         let levels = &self.levels;
-        self.scoring
-            .end_stage(view, &classes, &|level, class, images| levels[level].image_log_prob(class, images))
+        self.scoring.end_stage(view, &classes, &|level, candidates| levels[level].candidates(candidates))
     }
 
     fn freeze_shared(&mut self) -> Result<()> {
@@ -171,10 +174,13 @@ impl Detector for Ccnf {
     }
 
     fn score(&self, images: &[&dyn ImageFeatures], request: ScoreRequest<'_>) -> Result<Vec<ImageScores>> {
-        let ll = |level: usize, class: usize, images: &[&dyn ImageFeatures]| {
-            self.levels[level].image_log_prob(class, images)
-        };
+        let ll = |level: usize, candidates: &[Candidate<'_>]| self.levels[level].candidates(candidates);
         self.scoring.score(images, request, &self.classes(), &ll)
+    }
+
+    fn routes_without_shortlist(&self, images: &[&dyn ImageFeatures]) -> Result<Option<Vec<String>>> {
+        let ll = |level: usize, candidates: &[Candidate<'_>]| self.levels[level].candidates(candidates);
+        self.scoring.routes_without_shortlist(images, &self.classes(), &ll)
     }
 
     fn keeps_old_scores(&self) -> bool {

@@ -15,6 +15,10 @@ pub(crate) struct LevelFlow {
     pub(crate) adam: Adam,
 }
 
+/// Rows of one forward when images are scored: enough that calls and what the rows share cost little, few enough that the layers'
+/// outputs stay in the cache.
+const ROWS: usize = 4096;
+
 /// What a step needs to know beside the data.
 pub(crate) struct StepContext<'a> {
     pub(crate) view: &'a TrainView,
@@ -25,27 +29,63 @@ pub(crate) struct StepContext<'a> {
 }
 
 impl LevelFlow {
-    /// `log p(x | class)` of standardised tokens.
+    /// `log p(x | class)` of standardised tokens under one class.
     pub(crate) fn log_prob(&self, x: &Mat, position: &Index, class: usize) -> Result<Vec<f32>> {
         let token: Index = vec![0u32; position.len()].into();
-        let conditions = self.flow.condition(&[class], &token, position)?;
+        self.log_probs(x, position, &[class], &token)
+    }
+
+    /// `log p(x | class)` of standardised tokens; `token` gives each token's entry in `classes`.
+    fn log_probs(&self, x: &Mat, position: &Index, classes: &[usize], token: &Index) -> Result<Vec<f32>> {
+        let conditions = self.flow.condition(classes, token, position)?;
         let f = self.flow.forward(&constant(x), &conditions)?;
         let prior = log_prior(&f.z)?.as_vec();
         Ok(prior.iter().zip(f.log_det.as_vec()).map(|(a, b)| a + b).collect())
     }
 
-    /// `log p(x | class)` of all tokens of images. Each image runs alone: a matrix product rounds differently for another number of
-    /// rows, and an image's map must not depend on its company.
-    pub(crate) fn image_log_prob(&self, class: usize, images: &[&dyn ImageFeatures]) -> Result<Vec<f32>> {
-        let spec = self.flow.level();
-        let mut out = Vec::with_capacity(images.len() * spec.tokens());
-        let position: Index = (0..spec.tokens() as u32).collect();
-        for image in images {
-            let mut x = Vec::with_capacity(spec.len());
-            self.standard.push(image.level(self.number), &mut x);
-            out.extend(self.log_prob(&mat(x, spec.tokens(), spec.channels)?, &position, class)?);
+    /// `log p(x | class)` of all tokens of each candidate. Many candidates share a forward, as rows of one matrix: what depends on
+    /// the weights or the position only is computed once for all of them, what depends on the class once per class, and an image is
+    /// standardised once for all its classes. A row's result does not depend on the others, so neither does a map.
+    pub(crate) fn candidates(&self, candidates: &[Candidate<'_>]) -> Result<Vec<Vec<f32>>> {
+        let (spec, d) = (self.flow.level(), self.flow.level().channels);
+        let tokens = spec.tokens().max(1);
+        let mut out = Vec::with_capacity(candidates.len());
+        let (mut image, mut standardised) = (&[] as &[f32], Vec::new());
+        for group in candidates.chunks((ROWS / tokens).max(1)) {
+            let n = group.len() * tokens;
+            let (mut x, mut token) = (Vec::with_capacity(n * d), Vec::with_capacity(n));
+            let mut classes: Vec<usize> = Vec::new();
+            for candidate in group {
+                let values = candidate.image.level(self.number);
+                if !std::ptr::eq(values, image) || standardised.is_empty() {
+                    self.check(values)?;
+                    standardised.clear();
+                    self.standard.push(values, &mut standardised);
+                    image = values;
+                }
+                x.extend_from_slice(&standardised);
+                let entry = classes.iter().position(|c| *c == candidate.class).unwrap_or_else(|| {
+                    classes.push(candidate.class);
+                    classes.len() - 1
+                });
+                token.resize(token.len() + tokens, entry as u32);
+            }
+            let position: Index = (0..group.len()).flat_map(|_| 0..tokens as u32).collect();
+            let all = self.log_probs(&mat(x, n, d)?, &position, &classes, &token.into())?;
+            out.extend(all.chunks_exact(tokens).map(<[f32]>::to_vec));
         }
         Ok(out)
+    }
+
+    /// Fails for an image of another size.
+    fn check(&self, values: &[f32]) -> Result<()> {
+        let spec = self.flow.level();
+        if values.len() == spec.len() {
+            return Ok(());
+        }
+        let (n, wanted) = (values.len(), spec.len());
+        let message = format!("an image has {n} values at level `{}`, not {wanted}", spec.name);
+        Err(Error::new(ErrorKind::Encoder, message))
     }
 
     /// One optimiser step.

@@ -49,7 +49,11 @@ impl Mahalanobis {
         let model = Model::new(&config, &build.levels)?;
         let scorer =
             build.part::<dyn Scorer>("scorer", &config.scorer, &ScorerSpec { levels: build.levels.len() })?;
-        let router = build.part::<dyn Router>("router", &config.router, &RouterSpec {})?;
+        let router = build.part::<dyn Router>(
+            "router",
+            &config.router,
+            &RouterSpec { levels: build.levels.clone() },
+        )?;
         let scoring = LikelihoodScoring::new(scorer, router, build.fusion.levels, build.levels.clone());
         Ok(Mahalanobis { model, scoring })
     }
@@ -94,7 +98,7 @@ impl Detector for Mahalanobis {
         self.model.check(view)?;
         self.model.fit(view)?;
         let model = &self.model;
-        self.scoring.end_stage(view, &model.classes, &|l, c, images| model.log_likelihood(l, c, images))
+        self.scoring.end_stage(view, &model.classes, &|l, candidates| model.log_likelihood(l, candidates))
     }
 
     /// Nothing to do: the shared standardisation is fixed after the first stage anyway.
@@ -109,7 +113,12 @@ impl Detector for Mahalanobis {
     fn score(&self, images: &[&dyn ImageFeatures], request: ScoreRequest<'_>) -> Result<Vec<ImageScores>> {
         let model = &self.model;
         self.scoring
-            .score(images, request, &model.classes, &|l, c, images| model.log_likelihood(l, c, images))
+            .score(images, request, &model.classes, &|l, candidates| model.log_likelihood(l, candidates))
+    }
+
+    fn routes_without_shortlist(&self, images: &[&dyn ImageFeatures]) -> Result<Option<Vec<String>>> {
+        let model = &self.model;
+        self.scoring.routes_without_shortlist(images, &model.classes, &|l, c| model.log_likelihood(l, c))
     }
 
     fn keeps_old_scores(&self) -> bool {

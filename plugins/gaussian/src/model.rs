@@ -5,6 +5,7 @@ use crate::config::MahalanobisConfig;
 use crate::gaussian::ClassGaussian;
 use crate::input::Standardization;
 use ccnf::prelude::*;
+use std::collections::BTreeMap;
 
 /// Standardisation and Gaussians per class and level.
 pub(crate) struct Model {
@@ -118,18 +119,21 @@ impl Model {
         Ok(())
     }
 
-    /// `log p(x | class)` of every token of `images` at a level, image after image, without the constant of the input
-    /// standardisation.
-    pub(crate) fn log_likelihood(
-        &self,
-        level: usize,
-        class: usize,
-        images: &[&dyn ImageFeatures],
-    ) -> Result<Vec<f32>> {
-        let images: Vec<&[f32]> =
-            images.iter().map(|i| values(&self.levels[level], level, *i)).collect::<Result<_>>()?;
+    /// `log p(x | class)` of every token of each candidate at a level, without the constant of the input standardisation. The
+    /// images of a class are evaluated together.
+    pub(crate) fn log_likelihood(&self, level: usize, candidates: &[Candidate<'_>]) -> Result<Vec<Vec<f32>>> {
+        let spec = &self.levels[level];
         let input = self.inputs[level].scaling();
-        Ok(self.gaussians[class][level].log_likelihood(&images, &self.layouts[level], &input))
+        let mut by_class: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        candidates.iter().enumerate().for_each(|(i, c)| by_class.entry(c.class).or_default().push(i));
+        let mut out = vec![Vec::new(); candidates.len()];
+        for (class, places) in by_class {
+            let images: Vec<&[f32]> =
+                places.iter().map(|i| values(spec, level, candidates[*i].image)).collect::<Result<_>>()?;
+            let all = self.gaussians[class][level].log_likelihood(&images, &self.layouts[level], &input);
+            places.iter().zip(all.chunks_exact(spec.tokens())).for_each(|(i, l)| out[*i] = l.to_vec());
+        }
+        Ok(out)
     }
 
     pub(crate) fn params(&self) -> impl Iterator<Item = &Param> {

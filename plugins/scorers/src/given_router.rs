@@ -51,7 +51,12 @@ mod tests {
     fn the_class_is_the_one_given_and_nothing_else_is_asked_for() {
         let features: Vec<Vec<f32>> = vec![];
         let classes = ["a".to_owned(), "b".to_owned()];
-        let input = |given| RouteInput { classes: &classes, log_likelihood: &[], given, features: &features };
+        let input = |given| RouteInput {
+            classes: &classes,
+            log_likelihood: &[None, None],
+            given,
+            features: &features,
+        };
         assert!(!GivenRouter.needs_likelihoods());
         assert_eq!(GivenRouter.route(&input(Some(1))).unwrap(), 1);
         let e = GivenRouter.route(&input(None)).unwrap_err();

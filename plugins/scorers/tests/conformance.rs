@@ -159,7 +159,7 @@ fn routes_equal_the_reference() -> Outcome {
     let levels: Vec<Vec<Vec<f32>>> = (0..v.levels()).map(|l| v.by_class(l)).collect::<Outcome<_>>()?;
     let classes = levels[0].len();
     let names: Vec<String> = (0..classes).map(|c| c.to_string()).collect();
-    let router = part::<dyn Router>(json!({ "kind": "likelihood" }), &RouterSpec {})?;
+    let router = part::<dyn Router>(json!({ "kind": "likelihood" }), &RouterSpec::default())?;
     let features: Vec<Vec<f32>> = vec![];
     let (mut means, mut routes) = (vec![], vec![]);
     for i in 0..images {
@@ -171,7 +171,7 @@ fn routes_equal_the_reference() -> Outcome {
             levels.iter().map(of).sum::<f64>() / levels.len() as f64
         };
         let row: Vec<f64> = (0..classes).map(mean).collect();
-        let log_likelihood: Vec<f32> = row.iter().map(|m| *m as f32).collect();
+        let log_likelihood: Vec<Option<f32>> = row.iter().map(|m| Some(*m as f32)).collect();
         let input =
             RouteInput { classes: &names, log_likelihood: &log_likelihood, given: None, features: &features };
         routes.push(router.route(&input)? as f64);

@@ -10,6 +10,7 @@ mod metrics;
 mod peer;
 mod problem;
 mod report;
+mod score;
 mod stats;
 mod targets;
 mod train_step;
@@ -32,7 +33,7 @@ pub(crate) struct Bench {
 }
 
 /// All benches, in the order of the report.
-const BENCHES: &[Bench] = &[train_step::BENCH, encode::BENCH, metrics::BENCH];
+const BENCHES: &[Bench] = &[train_step::BENCH, score::BENCH, encode::BENCH, metrics::BENCH];
 
 /// How to measure.
 pub(crate) struct Settings {

@@ -5,7 +5,8 @@
 //!   the detector promises it, every map of an older class stays bit for bit; all that is new belongs to the new classes;
 //! * freezing itself changes no map;
 //! * classes are listed in the order in which they were learnt; maps have their level's shape and are finite;
-//! * an image's maps are the same alone, in company and in another order;
+//! * an image's maps are the same alone, in company and in another order, and whatever other classes are evaluated beside its own;
+//! * the route of an image is the same whether its class is given or not, alone and in company;
 //! * shifted features score higher than normal ones;
 //! * features that are short or not finite, and classes without images, are errors;
 //! * the same seed gives the same bits; checkpoints bring everything back (`detector_resume.rs`).
@@ -143,7 +144,42 @@ fn batches(case: &Case<dyn Detector>, d: &dyn Detector) {
         let mut maps = given_maps(d, &reversed, class, &at);
         maps.reverse();
         same_bits(&maps.concat(), &together.concat(), &format!("{at}: in another order"));
+        routes(case, d, &images, class, &together);
     }
+}
+
+/// Routing evaluates other classes: that must change nothing, and nothing else must change it.
+fn routes(
+    case: &Case<dyn Detector>,
+    d: &dyn Detector,
+    images: &[Arc<dyn ImageFeatures>],
+    class: &str,
+    maps: &[Vec<f32>],
+) {
+    let at = case.at(format!("routing images under `{class}`"));
+    let flat = |maps: &[LevelMap]| -> Vec<f32> { maps.iter().flat_map(|m| m.data.clone()).collect() };
+    let both = d.score(&refs(images), ScoreRequest { given: Some(class), routed: true }).must(&at);
+    let free = match d.score(&refs(images), ScoreRequest { given: None, routed: true }) {
+        // A router may need the class.
+        Err(e) if e.kind() == ErrorKind::Usage => return,
+        scores => scores.must(&at),
+    };
+    for (i, (both, free)) in both.iter().zip(&free).enumerate() {
+        same_bits(&flat(&both.given), &maps[i], &format!("{at}: image {i} with other classes evaluated"));
+        assert_eq!(both.routed_class, free.routed_class, "{at}: image {i} with the class given");
+        same_bits(&flat(&both.routed), &flat(&free.routed), &format!("{at}: image {i}, routed"));
+        let alone = d.score(&[images[i].as_ref()], ScoreRequest { given: None, routed: true }).must(&at);
+        assert_eq!(alone[0].routed_class, free.routed_class, "{at}: image {i} alone");
+        same_bits(&flat(&alone[0].routed), &flat(&free.routed), &format!("{at}: image {i} alone, routed"));
+        let own = given_maps(d, std::slice::from_ref(&images[i]), &free.routed_class, &at);
+        same_bits(&flat(&free.routed), &own[0], &format!("{at}: image {i}, routed and given"));
+    }
+    let compared = d.routes_without_shortlist(&refs(images)).must(&at);
+    let known = |c: &String| classes(1).contains(&c.as_str());
+    assert!(
+        compared.is_none_or(|c| c.len() == images.len() && c.iter().all(known)),
+        "{at}: routes without the shortlist are not one known class per image"
+    );
 }
 
 fn foreign(case: &Case<dyn Detector>, d: &dyn Detector) {

@@ -1,6 +1,12 @@
 //! Scoring for detectors that give a log-likelihood per token and class: scorer, router and level standardisation in one place,
 //! so that every such detector is scored alike.
 
+mod evaluations;
+#[cfg(test)]
+mod tests;
+
+pub use evaluations::{Candidate, LogLikelihood};
+
 use crate::detector::{ImageScores, LevelMap, ScoreRequest, unknown_class};
 use crate::encoder::LevelSpec;
 use crate::error::{Error, ErrorKind, Result};
@@ -8,10 +14,7 @@ use crate::scoring::{LevelNorm, Peers, RouteInput, Router, Scorer, TokenLikeliho
 use crate::state::Stateful;
 use crate::view::{ImageFeatures, TrainView};
 use ccnf_tensor::{Owner, Param};
-
-/// `log p(x | class)` for all tokens of `images` at `level`, image after image, without the constant of the input
-/// standardisation. Arguments: level, class (index of a known class), images.
-pub type LogLikelihood<'a> = dyn Fn(usize, usize, &[&dyn ImageFeatures]) -> Result<Vec<f32>> + 'a;
+use evaluations::Evaluations;
 
 /// Scorer, router and the training statistics of the level maps, stored with each class.
 pub struct LikelihoodScoring {
@@ -25,8 +28,8 @@ pub struct LikelihoodScoring {
     known_at: Vec<usize>,
 }
 
-/// Images evaluated at once; fixed, so that a token's likelihood never depends on how many images are scored.
-const BATCH: usize = 4;
+/// Images evaluated at once: enough to share what does not depend on the image, few enough to bound the memory with many classes.
+const BATCH: usize = 8;
 
 impl LikelihoodScoring {
     /// Scoring for a detector with these levels.
@@ -52,11 +55,12 @@ impl LikelihoodScoring {
     /// Makes the tensors for loading a checkpoint with these classes.
     pub fn prepare(&mut self, classes: &[String], known_at: &[usize]) -> Result<()> {
         self.statistics.clear();
-        for c in classes.iter().take(known_at.len()) {
+        let learnt = &classes[..classes.len().min(known_at.len())];
+        for c in learnt {
             self.statistics.push(statistics_param(c, vec![0.0; 2 * self.levels.len()])?);
         }
         self.known_at = known_at.to_vec();
-        Ok(())
+        self.router.prepare(learnt)
     }
 
     /// Ends a stage: routers learn the classes, the scorer is calibrated after the first stage, and the mean and std of the training
@@ -75,22 +79,27 @@ impl LikelihoodScoring {
         for class in view.classes() {
             let c = index_of(class.name(), classes)?;
             let images: Vec<&dyn ImageFeatures> = class.images().iter().map(|i| i.as_ref()).collect();
-            let mut row = Vec::with_capacity(2 * self.levels.len());
-            for level in 0..self.levels.len() {
-                let (mut n, mut sum, mut squares) = (0usize, 0.0f64, 0.0f64);
-                for batch in images.chunks(BATCH) {
-                    for s in self.raw_scores(level, c, batch, ll)? {
-                        n += 1;
-                        sum += f64::from(s);
-                        squares += f64::from(s) * f64::from(s);
+            let wanted = self.for_maps(c, classes.len());
+            let mut moments = vec![(0usize, 0.0f64, 0.0f64); self.levels.len()];
+            for batch in images.chunks(BATCH) {
+                let mut found = Evaluations::new(batch.len(), self.levels.len(), classes.len());
+                found.add(batch, &vec![wanted.clone(); batch.len()], &self.levels, classes, ll)?;
+                for i in 0..batch.len() {
+                    for (level, (n, sum, squares)) in moments.iter_mut().enumerate() {
+                        for s in self.raw_scores(level, c, found.of(i, level))? {
+                            *n += 1;
+                            *sum += f64::from(s);
+                            *squares += f64::from(s) * f64::from(s);
+                        }
                     }
                 }
+            }
+            let row = moments.into_iter().flat_map(|(n, sum, squares)| {
                 let mean = sum / n.max(1) as f64;
                 let std = (squares / n.max(1) as f64 - mean * mean).max(0.0).sqrt();
-                row.push(mean as f32);
-                row.push(std.max(1e-12) as f32);
-            }
-            self.statistics[c].set(row)?;
+                [mean as f32, std.max(1e-12) as f32]
+            });
+            self.statistics[c].set(row.collect())?;
         }
         Ok(())
     }
@@ -106,8 +115,11 @@ impl LikelihoodScoring {
             .collect();
         let mut levels = Vec::new();
         for (level, spec) in self.levels.iter().enumerate() {
-            let by_class = (0..classes.len()).map(|c| ll(level, c, &images)).collect::<Result<Vec<_>>>()?;
-            levels.push((spec.channels, by_class));
+            let under = |class: usize| {
+                let candidates: Vec<_> = images.iter().map(|i| Candidate { class, image: *i }).collect();
+                Ok(ll(level, &candidates)?.concat())
+            };
+            levels.push((spec.channels, (0..classes.len()).map(under).collect::<Result<Vec<_>>>()?));
         }
         self.scorer.calibrate(&levels)
     }
@@ -120,30 +132,18 @@ impl LikelihoodScoring {
         }
     }
 
-    /// Scores before level standardisation, token after token.
-    fn raw_scores(
-        &self,
-        level: usize,
-        class: usize,
-        images: &[&dyn ImageFeatures],
-        ll: &LogLikelihood<'_>,
-    ) -> Result<Vec<f32>> {
-        let known = self.known_at.len().max(class + 1);
-        let peers = self.peers_of(class, known);
-        let mut by_class = vec![Vec::new(); known];
-        by_class[class] = ll(level, class, images)?;
-        for p in &peers {
-            if by_class[*p].is_empty() {
-                by_class[*p] = ll(level, *p, images)?;
-            }
-        }
-        self.scorer.score(&TokenLikelihoods {
-            level,
-            by_class: &by_class,
-            dim: self.levels[level].channels,
-            class,
-            peers: &peers,
-        })
+    /// The classes whose likelihoods the maps under `class` need.
+    fn for_maps(&self, class: usize, known: usize) -> Vec<usize> {
+        let mut all = self.peers_of(class, known);
+        all.push(class);
+        all
+    }
+
+    /// Scores of an image before level standardisation, token after token.
+    fn raw_scores(&self, level: usize, class: usize, by_class: &[Vec<f32>]) -> Result<Vec<f32>> {
+        let peers = self.peers_of(class, by_class.len());
+        let dim = self.levels[level].channels;
+        self.scorer.score(&TokenLikelihoods { level, by_class, dim, class, peers: &peers })
     }
 
     /// Scores images under the class given and, where asked for, under the routed class.
@@ -171,6 +171,55 @@ impl LikelihoodScoring {
         Ok(out)
     }
 
+    /// The class that the router would choose for each image if it had no shortlist; `None` where it has none.
+    pub fn routes_without_shortlist(
+        &self,
+        images: &[&dyn ImageFeatures],
+        classes: &[String],
+        ll: &LogLikelihood<'_>,
+    ) -> Result<Option<Vec<String>>> {
+        if self.router.shortlist().is_none() {
+            return Ok(None);
+        }
+        let classes = &classes[..self.known_at.len().min(classes.len())];
+        let all: Vec<usize> = (0..classes.len()).collect();
+        let mut out = Vec::with_capacity(images.len());
+        for batch in images.chunks(BATCH) {
+            let mut found = Evaluations::new(batch.len(), self.levels.len(), classes.len());
+            found.add(batch, &vec![all.clone(); batch.len()], &self.levels, classes, ll)?;
+            for (i, image) in batch.iter().enumerate() {
+                out.push(classes[self.route(&found, i, *image, &all, None, classes)?].clone());
+            }
+        }
+        Ok(Some(out))
+    }
+
+    /// The classes whose likelihoods the router sees for an image.
+    fn candidates(&self, image: &dyn ImageFeatures, classes: &[String]) -> Result<Vec<usize>> {
+        match self.router.shortlist() {
+            _ if !self.router.needs_likelihoods() => Ok(vec![]),
+            Some(shortlist) => shortlist.classes(classes, image),
+            None => Ok((0..classes.len()).collect()),
+        }
+    }
+
+    /// Asks the router. It sees the likelihoods of the candidates only: those that were evaluated for another reason (the class
+    /// given, the peers of a scorer) would let the route depend on what else is asked for.
+    fn route(
+        &self,
+        found: &Evaluations,
+        i: usize,
+        image: &dyn ImageFeatures,
+        candidates: &[usize],
+        given: Option<usize>,
+        classes: &[String],
+    ) -> Result<usize> {
+        let mut log_likelihood = vec![None; classes.len()];
+        candidates.iter().for_each(|c| log_likelihood[*c] = Some(found.mean(i, *c)));
+        let input = RouteInput { classes, log_likelihood: &log_likelihood, given, features: image };
+        checked_route(self.router.route(&input)?, classes)
+    }
+
     fn score_batch(
         &self,
         images: &[&dyn ImageFeatures],
@@ -179,73 +228,43 @@ impl LikelihoodScoring {
         classes: &[String],
         ll: &LogLikelihood<'_>,
     ) -> Result<Vec<ImageScores>> {
-        let all = (routed && self.router.needs_likelihoods()) || self.scorer.peers() != Peers::None;
-        // [level][class]: likelihoods of the batch, empty where not needed.
-        let mut table: Vec<Vec<Vec<f32>>> = vec![vec![Vec::new(); classes.len()]; self.levels.len()];
-        for (level, row) in table.iter_mut().enumerate() {
-            for (c, cell) in row.iter_mut().enumerate() {
-                if all || given == Some(c) {
-                    *cell = ll(level, c, images)?;
-                    ccnf_tensor::check_finite(
-                        "the log-likelihood",
-                        || format!("level `{}` under class `{}`", self.levels[level].name, classes[c]),
-                        &*cell,
-                    )?;
-                }
+        let known = classes.len();
+        let mut found = Evaluations::new(images.len(), self.levels.len(), known);
+        let candidates = images
+            .iter()
+            .map(|i| if routed { self.candidates(*i, classes) } else { Ok(vec![]) })
+            .collect::<Result<Vec<_>>>()?;
+        let for_given = given.map_or_else(Vec::new, |g| self.for_maps(g, known));
+        let wanted: Vec<_> = candidates.iter().map(|c| [c.as_slice(), &for_given].concat()).collect();
+        found.add(images, &wanted, &self.levels, classes, ll)?;
+        let mut routes = Vec::new();
+        if routed {
+            for (i, image) in images.iter().enumerate() {
+                routes.push(self.route(&found, i, *image, &candidates[i], given, classes)?);
             }
+            let wanted: Vec<_> = routes.iter().map(|r| self.for_maps(*r, known)).collect();
+            found.add(images, &wanted, &self.levels, classes, ll)?;
         }
-        let mut out = Vec::with_capacity(images.len());
-        for (i, image) in images.iter().enumerate() {
-            let mean = |c: usize| -> f32 {
-                let per_level = table.iter().zip(&self.levels).map(|(row, level)| {
-                    let t = level.tokens();
-                    let own = row[c].get(i * t..(i + 1) * t).unwrap_or(&[]);
-                    own.iter().map(|v| f64::from(*v)).sum::<f64>() / t as f64
-                });
-                (per_level.sum::<f64>() / self.levels.len() as f64) as f32
-            };
-            let log_likelihood: Vec<f32> = if all { (0..classes.len()).map(mean).collect() } else { vec![] };
-            let given_maps = given.map(|g| self.maps(&table, i, g)).transpose()?.unwrap_or_default();
-            if !routed {
-                out.push(ImageScores { given: given_maps, ..ImageScores::default() });
-                continue;
-            }
-            let input = RouteInput { classes, log_likelihood: &log_likelihood, given, features: *image };
-            let routed = checked_route(self.router.route(&input)?, classes)?;
-            let routed_maps = if Some(routed) == given {
-                given_maps.clone()
-            } else {
-                if table[0][routed].is_empty() {
-                    return Err(Error::new(
-                        ErrorKind::Contract,
-                        "a router chose a class without asking for likelihoods",
-                    ));
-                }
-                self.maps(&table, i, routed)?
-            };
-            out.push(ImageScores {
-                given: given_maps,
-                routed: routed_maps,
-                routed_class: classes[routed].clone(),
-            });
-        }
-        Ok(out)
+        (0..images.len())
+            .map(|i| {
+                let given_maps = given.map(|g| self.maps(&found, i, g)).transpose()?.unwrap_or_default();
+                let Some(route) = routes.get(i).copied() else {
+                    return Ok(ImageScores { given: given_maps, ..ImageScores::default() });
+                };
+                let routed =
+                    if Some(route) == given { given_maps.clone() } else { self.maps(&found, i, route)? };
+                Ok(ImageScores { given: given_maps, routed, routed_class: classes[route].clone() })
+            })
+            .collect()
     }
 
-    fn maps(&self, table: &[Vec<Vec<f32>>], image: usize, class: usize) -> Result<Vec<LevelMap>> {
-        let peers = self.peers_of(class, table[0].len());
+    fn maps(&self, found: &Evaluations, image: usize, class: usize) -> Result<Vec<LevelMap>> {
         let statistics = self.statistics[class].to_vec();
-        table
+        self.levels
             .iter()
-            .zip(&self.levels)
             .enumerate()
-            .map(|(level, (row, spec))| {
-                let t = spec.tokens();
-                let by_class: Vec<Vec<f32>> =
-                    row.iter().map(|l| l.get(image * t..(image + 1) * t).unwrap_or(&[]).to_vec()).collect();
-                let dim = spec.channels;
-                let tokens = TokenLikelihoods { level, by_class: &by_class, dim, class, peers: &peers };
-                let mut data = self.scorer.score(&tokens)?;
+            .map(|(level, spec)| {
+                let mut data = self.raw_scores(level, class, found.of(image, level))?;
                 if self.norm == LevelNorm::ZNorm {
                     let (mean, std) = (statistics[2 * level], statistics[2 * level + 1]);
                     data.iter_mut().for_each(|v| *v = (*v - mean) / std);
