@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Config,
     /// A component name is not in the registry.
     UnknownComponent,
+    /// The component is known, but this build leaves it out.
+    NotBuilt,
     /// The command line asks for something impossible.
     Usage,
     /// A dataset's folders or manifest are not what the reader expects.
@@ -129,6 +131,7 @@ impl Error {
             ErrorKind::Locked => "C0010",
             ErrorKind::Io => "C0011",
             ErrorKind::Contract => "C0012",
+            ErrorKind::NotBuilt => "C0013",
         }
     }
 
@@ -136,7 +139,7 @@ impl Error {
     /// 5 numerics, 6 checkpoint or lock, 70 a bug.
     pub fn exit_code(&self) -> u8 {
         match self.0.kind {
-            ErrorKind::Config | ErrorKind::UnknownComponent | ErrorKind::Usage => 2,
+            ErrorKind::Config | ErrorKind::UnknownComponent | ErrorKind::NotBuilt | ErrorKind::Usage => 2,
             ErrorKind::Dataset | ErrorKind::Image | ErrorKind::Encoder => 3,
             ErrorKind::Io => 4,
             ErrorKind::NonFinite => 5,

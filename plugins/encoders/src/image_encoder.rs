@@ -1,49 +1,24 @@
 //! What the network encoders share: preprocess, run, pool, for many images in parallel.
 
-use crate::channel_last::{ChannelLast, IMPLEMENTATION};
-use crate::network::Network;
 use crate::pooling::pool;
 use crate::preprocess::Preprocess;
 use ccnf::prelude::*;
 use rayon::prelude::*;
 use serde::Serialize;
 
-/// What computes the feature maps.
-pub(crate) enum Runtime {
-    /// Any ONNX graph.
-    General(Network),
-    /// Chains of inverted residual blocks; takes pixels that are not normalised.
-    ChannelLast(Box<ChannelLast>),
-}
-
-impl Runtime {
+/// What computes the feature maps of one image.
+pub(crate) trait Runtime: Send + Sync {
     /// Height, width and channels of each output.
-    fn shapes(&self) -> &[[usize; 3]] {
-        match self {
-            Runtime::General(network) => network.shapes(),
-            Runtime::ChannelLast(network) => network.shapes(),
-        }
-    }
-
-    fn run(&self, image: &RgbImage, preprocess: &Preprocess) -> Result<Vec<Vec<f32>>> {
-        match self {
-            Runtime::General(network) => network.run(preprocess.apply(image)?),
-            Runtime::ChannelLast(network) => network.run(&preprocess.square(image)?),
-        }
-    }
-
+    fn shapes(&self) -> &[[usize; 3]];
+    /// Preprocesses and runs one image; each output comes back channel-last.
+    fn features(&self, image: &RgbImage, preprocess: &Preprocess) -> Result<Vec<Vec<f32>>>;
     /// Part of the fingerprint where features are not those of the general runtime.
-    fn implementation(&self) -> Option<&'static str> {
-        match self {
-            Runtime::General(_) => None,
-            Runtime::ChannelLast(_) => Some(IMPLEMENTATION),
-        }
-    }
+    fn implementation(&self) -> Option<&'static str>;
 }
 
 /// A network between preprocessing and pooling. Every image runs alone, so the batch cannot matter.
 pub(crate) struct ImageEncoder {
-    network: Runtime,
+    network: Box<dyn Runtime>,
     preprocess: Preprocess,
     levels: Vec<LevelSpec>,
     windows: Vec<usize>,
@@ -53,7 +28,7 @@ pub(crate) struct ImageEncoder {
 impl ImageEncoder {
     /// `names` and `windows` are per output of the network; `weights` are the model file's bytes.
     pub(crate) fn new(
-        network: Runtime,
+        network: Box<dyn Runtime>,
         preprocess: Preprocess,
         names: Vec<String>,
         windows: Vec<usize>,
@@ -86,7 +61,7 @@ impl ImageEncoder {
     fn encode_one(&self, image: &EncoderInput<'_>) -> Result<EncodedImage> {
         let maps = self
             .network
-            .run(&(image.open)()?, &self.preprocess)?
+            .features(&(image.open)()?, &self.preprocess)?
             .into_iter()
             .zip(&self.levels)
             .zip(&self.windows);

@@ -3,7 +3,7 @@
 //! | name | features from |
 //! |---|---|
 //! | `efficientnet-lite0` | the embedded ImageNet network, at strides 4, 8 and 16 |
-//! | `onnx` | any ONNX file with an image input and feature maps as outputs |
+//! | `onnx` | any ONNX file with an image input and feature maps as outputs; needs the feature `onnx` |
 //! | `features` | `.safetensors` or `.npy` files made elsewhere |
 //!
 //! Features of a network depend on the processor in their last bits, since the fastest kernels for it are chosen; on one
@@ -13,8 +13,8 @@ mod channel_last;
 pub mod features;
 mod image_encoder;
 mod lite0;
-mod network;
 mod onnx;
+mod onnx_file;
 mod pooling;
 mod preprocess;
 

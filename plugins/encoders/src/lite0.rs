@@ -1,8 +1,8 @@
 //! EfficientNet-Lite0 with ImageNet weights, part of the program.
 
 use crate::channel_last::ChannelLast;
-use crate::image_encoder::{ImageEncoder, Runtime};
-use crate::network::parse;
+use crate::image_encoder::ImageEncoder;
+use crate::onnx_file::read_graph;
 use crate::pooling::check_window;
 use crate::preprocess::{Preprocess, ResizeFilter, ResizeMode};
 use ccnf::prelude::*;
@@ -96,9 +96,9 @@ impl Lite0 {
         let windows = levels.iter().map(|l| pool_levels.get(l).copied().unwrap_or(pool)).collect();
         let names: Vec<String> = levels.iter().map(|l| l.name().to_owned()).collect();
         let name = "efficientnet-lite0";
-        let network = Box::new(ChannelLast::compile(&parse(WEIGHTS, name)?, name, &names, size)?);
+        let network = Box::new(ChannelLast::compile(&read_graph(WEIGHTS, name)?, name, &names, size)?);
         let preprocess = Preprocess::unit(size, resize, filter);
-        Ok(Lite0(ImageEncoder::new(Runtime::ChannelLast(network), preprocess, names, windows, WEIGHTS)))
+        Ok(Lite0(ImageEncoder::new(network, preprocess, names, windows, WEIGHTS)))
     }
 }
 

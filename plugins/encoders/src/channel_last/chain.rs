@@ -1,7 +1,7 @@
 //! Groups the operators of a graph into inverted residual blocks.
 
 use super::operators::{Conv, Kind, Operator, Padding, Scaling};
-use crate::network::encoder_error;
+use crate::onnx_file::encoder_error;
 use ccnf::prelude::*;
 
 /// An expanding convolution (in the first block: the stem), a depthwise and a projecting one.

@@ -10,17 +10,18 @@ mod operators;
 mod product;
 mod stem;
 
-use crate::network::encoder_error;
+use crate::image_encoder::Runtime;
+use crate::onnx_file::{GraphProto, encoder_error};
+use crate::preprocess::Preprocess;
 use block::{Block, Scratch, Source};
 use ccnf::prelude::*;
 use chain::Chain;
 use pulp::{Arch, Simd, WithSimd};
 use std::sync::{Mutex, PoisonError};
 use stem::Stem;
-use tract_onnx::pb::ModelProto;
 
 /// Names this implementation in fingerprints; changes whenever its results do.
-pub(crate) const IMPLEMENTATION: &str = "channel-last 1";
+const IMPLEMENTATION: &str = "channel-last 1";
 
 /// A network that was prepared for square images of one size.
 pub(crate) struct ChannelLast {
@@ -37,23 +38,22 @@ pub(crate) struct ChannelLast {
 impl ChannelLast {
     /// Prepares the network for images of `size` x `size`; blocks after the last of the `outputs` are left out.
     pub(crate) fn compile(
-        proto: &ModelProto,
+        graph: &GraphProto,
         name: &str,
         outputs: &[String],
         size: usize,
     ) -> Result<ChannelLast> {
-        ChannelLast::compile_for(Arch::new(), proto, name, outputs, size)
+        ChannelLast::compile_for(Arch::new(), graph, name, outputs, size)
     }
 
     /// The same for the given vector instructions.
     fn compile_for(
         arch: Arch,
-        proto: &ModelProto,
+        graph: &GraphProto,
         name: &str,
         outputs: &[String],
         size: usize,
     ) -> Result<ChannelLast> {
-        let graph = proto.graph.as_ref().ok_or_else(|| encoder_error(name, "has no graph"))?;
         let chain = Chain::new(operators::operators(graph, name)?, name)?;
         let missing = |o: &String| encoder_error(name, format!("has no block that gives `{o}`"));
         let outputs: Vec<usize> = outputs
@@ -80,13 +80,8 @@ impl ChannelLast {
         Ok(ChannelLast { arch, stem, blocks, outputs, shapes, idle: Mutex::default() })
     }
 
-    /// Height, width and channels of each output.
-    pub(crate) fn shapes(&self) -> &[[usize; 3]] {
-        &self.shapes
-    }
-
     /// Runs one image of the size for which the network was prepared.
-    pub(crate) fn run(&self, image: &RgbImage) -> Result<Vec<Vec<f32>>> {
+    fn run(&self, image: &RgbImage) -> Result<Vec<Vec<f32>>> {
         let size = self.stem.size();
         if (image.width, image.height, image.data.len()) != (size, size, 3 * size * size) {
             let found =
@@ -114,6 +109,19 @@ impl ChannelLast {
         scratch.maps = (from, to);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
         Ok(results)
+    }
+}
+
+impl Runtime for ChannelLast {
+    fn shapes(&self) -> &[[usize; 3]] {
+        &self.shapes
+    }
+    /// The stem scales the pixels itself.
+    fn features(&self, image: &RgbImage, preprocess: &Preprocess) -> Result<Vec<Vec<f32>>> {
+        self.run(&preprocess.square(image)?)
+    }
+    fn implementation(&self) -> Option<&'static str> {
+        Some(IMPLEMENTATION)
     }
 }
 

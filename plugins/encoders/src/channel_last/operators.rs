@@ -1,9 +1,8 @@
 //! Reads an ONNX graph that is a chain of convolutions into a short list of operators.
 
-use crate::network::encoder_error;
+use crate::onnx_file::{AttributeProto, FLOAT, GraphProto, INT64, NodeProto, TensorProto, encoder_error};
 use ccnf::prelude::*;
 use std::collections::HashMap;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, tensor_proto::DataType};
 
 /// No limits: a convolution without an activation.
 const UNLIMITED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
@@ -203,7 +202,7 @@ impl<'a> Reader<'a> {
 
     /// Values and dimensions of a constant.
     fn floats(&self, name: &str) -> Option<(Vec<f32>, Vec<usize>)> {
-        let tensor = self.constants.get(name).filter(|t| t.data_type == DataType::Float as i32)?;
+        let tensor = self.constants.get(name).filter(|t| t.data_type == FLOAT)?;
         let dims = tensor.dims.iter().map(|d| usize::try_from(*d)).collect::<Result<Vec<_>, _>>().ok()?;
         let (raw, rest) = tensor.raw_data.as_chunks::<4>();
         let values = match tensor.float_data.as_slice() {
@@ -220,7 +219,7 @@ fn ints(tensor: &TensorProto) -> Option<Vec<i64>> {
     let (raw, rest) = tensor.raw_data.as_chunks::<8>();
     let read = || raw.iter().map(|b| i64::from_le_bytes(*b)).collect();
     let values = if tensor.int64_data.is_empty() { read() } else { tensor.int64_data.clone() };
-    (tensor.data_type == DataType::Int64 as i32 && rest.is_empty()).then_some(values)
+    (tensor.data_type == INT64 && rest.is_empty()).then_some(values)
 }
 
 fn attribute<'a>(node: &'a NodeProto, key: &str) -> Option<&'a AttributeProto> {

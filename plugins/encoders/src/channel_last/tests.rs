@@ -1,8 +1,7 @@
 //! Against the general runtime, and graphs that must be refused.
 
 use super::*;
-use crate::network::{Network, parse};
-use crate::preprocess::{Preprocess, ResizeFilter, ResizeMode};
+use crate::onnx_file::{NodeProto, read_graph};
 
 const WEIGHTS: &[u8] = include_bytes!("../../weights/efficientnet_lite0_stride16.onnx");
 
@@ -20,14 +19,18 @@ fn image(size: usize) -> RgbImage {
     RgbImage { width: size, height: size, data: (0..size * size * 3).map(value).collect() }
 }
 
+#[cfg(feature = "onnx")]
 #[test]
 fn every_level_equals_the_general_runtime_at_every_size() {
+    use crate::onnx::network::{Network, parse};
+    use crate::preprocess::{ResizeFilter, ResizeMode};
     let levels = names(&["stride16", "stride4", "stride8"]);
     // Values reach 60; on this image both runtimes are up to 2.5e-4 off a float64 run at 256 pixels.
     for (size, tolerance) in [(32, 2e-4), (64, 2e-4), (160, 2e-4), (224, 2e-4), (256, 3e-4)] {
-        let proto = parse(WEIGHTS, "lite0").unwrap();
-        let ours = ChannelLast::compile(&proto, "lite0", &levels, size).unwrap();
-        let (general, _) = Network::compile(proto, "lite0", None, &levels, size).unwrap();
+        let graph = read_graph(WEIGHTS, "lite0").unwrap();
+        let ours = ChannelLast::compile(&graph, "lite0", &levels, size).unwrap();
+        let (general, _) =
+            Network::compile(parse(WEIGHTS, "lite0").unwrap(), "lite0", None, &levels, size).unwrap();
         assert_eq!(ours.shapes(), general.shapes());
         let image = image(size);
         let unit = Preprocess::unit(size, ResizeMode::Squash, ResizeFilter::Bilinear);
@@ -45,15 +48,15 @@ fn every_level_equals_the_general_runtime_at_every_size() {
 #[test]
 fn narrower_vectors_give_the_same_maps() {
     let levels = names(&["stride4", "stride8", "stride16"]);
-    let proto = parse(WEIGHTS, "lite0").unwrap();
+    let graph = read_graph(WEIGHTS, "lite0").unwrap();
     let image = image(64);
-    let expected = ChannelLast::compile(&proto, "lite0", &levels, 64).unwrap().run(&image).unwrap();
+    let expected = ChannelLast::compile(&graph, "lite0", &levels, 64).unwrap().run(&image).unwrap();
     let mut narrower = vec![Arch::Scalar];
     #[cfg(target_arch = "x86_64")]
     narrower.extend(pulp::x86::V3::try_new().map(Arch::V3));
     for arch in narrower {
         let found =
-            ChannelLast::compile_for(arch, &proto, "lite0", &levels, 64).unwrap().run(&image).unwrap();
+            ChannelLast::compile_for(arch, &graph, "lite0", &levels, 64).unwrap().run(&image).unwrap();
         for (a, b) in found.iter().flatten().zip(expected.iter().flatten()) {
             assert!((a - b).abs() < 2e-4, "{a} instead of {b} with {arch:?}");
         }
@@ -62,38 +65,35 @@ fn narrower_vectors_give_the_same_maps() {
 
 #[test]
 fn blocks_after_the_last_level_are_left_out() {
-    let proto = parse(WEIGHTS, "lite0").unwrap();
+    let graph = read_graph(WEIGHTS, "lite0").unwrap();
     let blocks =
-        |levels: &[&str]| ChannelLast::compile(&proto, "lite0", &names(levels), 64).unwrap().blocks.len();
+        |levels: &[&str]| ChannelLast::compile(&graph, "lite0", &names(levels), 64).unwrap().blocks.len();
     assert_eq!([blocks(&["stride4"]), blocks(&["stride8", "stride4"]), blocks(&["stride16"])], [3, 5, 11]);
 }
 
 #[test]
 fn an_image_of_another_size_is_an_error() {
     let network =
-        ChannelLast::compile(&parse(WEIGHTS, "lite0").unwrap(), "lite0", &names(&["stride4"]), 64).unwrap();
+        ChannelLast::compile(&read_graph(WEIGHTS, "lite0").unwrap(), "lite0", &names(&["stride4"]), 64)
+            .unwrap();
     assert_eq!(network.run(&image(32)).unwrap_err().kind(), ErrorKind::Encoder);
 }
 
 #[test]
 fn any_other_graph_is_refused() {
-    let refused = |expected: &str, change: &dyn Fn(&mut tract_onnx::pb::GraphProto)| {
-        let mut proto = parse(WEIGHTS, "lite0").unwrap();
-        change(proto.graph.as_mut().unwrap());
-        let Err(error) = ChannelLast::compile(&proto, "lite0", &names(&["stride16"]), 64) else {
+    let refused = |expected: &str, change: &dyn Fn(&mut GraphProto)| {
+        let mut graph = read_graph(WEIGHTS, "lite0").unwrap();
+        change(&mut graph);
+        let Err(error) = ChannelLast::compile(&graph, "lite0", &names(&["stride16"]), 64) else {
             panic!("accepted; expected: {expected}");
         };
         assert_eq!(error.kind(), ErrorKind::Encoder);
         assert!(error.to_string().contains(expected), "{error} instead of {expected}");
     };
-    fn at<'a>(
-        g: &'a mut tract_onnx::pb::GraphProto,
-        op: &str,
-        n: usize,
-    ) -> &'a mut tract_onnx::pb::NodeProto {
+    fn at<'a>(g: &'a mut GraphProto, op: &str, n: usize) -> &'a mut NodeProto {
         g.node.iter_mut().filter(|node| node.op_type == op).nth(n).unwrap()
     }
-    fn ints(node: &mut tract_onnx::pb::NodeProto, key: &str, values: &[i64]) {
+    fn ints(node: &mut NodeProto, key: &str, values: &[i64]) {
         node.attribute.iter_mut().find(|a| a.name == key).unwrap().ints = values.to_vec();
     }
     refused("(Clap) is not supported", &|g| at(g, "Clip", 3).op_type = "Clap".into());

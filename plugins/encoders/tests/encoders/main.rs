@@ -3,5 +3,9 @@
 mod common;
 mod features;
 mod lite0;
+#[cfg(feature = "onnx")]
 mod onnx;
+#[cfg(not(feature = "onnx"))]
+mod onnx_absent;
+#[cfg(feature = "onnx")]
 mod tiny;

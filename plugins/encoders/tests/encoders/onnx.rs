@@ -4,6 +4,7 @@ use crate::common::{encode, encoder, picture, refused};
 use crate::tiny::{Dim, changed, floats, info, network, node};
 use ccnf::prelude::*;
 use ccnf::serde_json::{Value, json};
+use ccnf_testkit::conformance;
 use prost::Message;
 use std::path::{Path, PathBuf};
 use tract_onnx::pb::GraphProto;
@@ -199,4 +200,11 @@ fn other_outputs_of_the_file_do_not_matter() {
 fn weights_in_another_file_are_refused() {
     let message = refused_network(|g| g.initializer[0].data_location = Some(1), json!({}));
     assert!(message.contains("`weight` in another file"), "{message}");
+}
+
+#[test]
+fn the_embedded_network_as_a_file_conforms() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/efficientnet_lite0_stride16.onnx");
+    let keys = json!({ "path": path, "size": 64 });
+    conformance::encoder("onnx", &conformance::Extra::default().with("encoder", "onnx", keys));
 }

@@ -1,5 +1,8 @@
 //! A frozen ONNX network, cut at the wanted outputs and compiled for one image at a time.
 
+use crate::image_encoder::Runtime;
+use crate::onnx_file::{encoder_error, not_onnx};
+use crate::preprocess::Preprocess;
 use ccnf::core::did_you_mean;
 use ccnf::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,21 +12,12 @@ use tract_onnx::prelude::*;
 
 /// Reads ONNX's protobuf. `name` is the file, for messages.
 pub(crate) fn parse(mut bytes: &[u8], name: &str) -> Result<ModelProto> {
-    let not_onnx = |why: String| {
-        encoder_error(name, format!("is not an ONNX model: {why}"))
-            .help("export the network with torch.onnx.export or a similar tool, in one file")
-    };
     let proto =
-        tract_onnx::onnx().proto_model_for_read(&mut bytes).map_err(|e| not_onnx(format!("{e:#}")))?;
+        tract_onnx::onnx().proto_model_for_read(&mut bytes).map_err(|e| not_onnx(name, format!("{e:#}")))?;
     match &proto.graph {
         Some(g) if !g.node.is_empty() => Ok(proto),
-        _ => Err(not_onnx("expected a graph with nodes, found none".into())),
+        _ => Err(not_onnx(name, "expected a graph with nodes, found none")),
     }
-}
-
-/// An error about the model file `name`.
-pub(crate) fn encoder_error(name: &str, message: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Encoder, format!("the model `{name}` {message}"))
 }
 
 /// A compiled network.
@@ -64,11 +58,6 @@ impl Network {
         Ok((Network { plan, size, shapes }, outputs))
     }
 
-    /// Height, width and channels of each output.
-    pub(crate) fn shapes(&self) -> &[[usize; 3]] {
-        &self.shapes
-    }
-
     /// Runs one image `[3][size][size]`; each output comes back channel-last.
     pub(crate) fn run(&self, planes: Vec<f32>) -> Result<Vec<Vec<f32>>> {
         let failed =
@@ -82,6 +71,18 @@ impl Network {
             Ok(map.t().iter().copied().collect())
         });
         maps.collect()
+    }
+}
+
+impl Runtime for Network {
+    fn shapes(&self) -> &[[usize; 3]] {
+        &self.shapes
+    }
+    fn features(&self, image: &RgbImage, preprocess: &Preprocess) -> Result<Vec<Vec<f32>>> {
+        self.run(preprocess.apply(image)?)
+    }
+    fn implementation(&self) -> Option<&'static str> {
+        None
     }
 }
 

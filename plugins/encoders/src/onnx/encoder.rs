@@ -1,58 +1,13 @@
-//! Any ONNX network.
+//! The encoder `onnx` on tract.
 
-use crate::image_encoder::{ImageEncoder, Runtime};
-use crate::network::{Network, parse};
+use super::OnnxConfig;
+use super::network::{Network, parse};
+use crate::image_encoder::ImageEncoder;
+use crate::onnx_file::encoder_error;
 use crate::pooling::check_window;
-use crate::preprocess::{Preprocess, ResizeFilter, ResizeMode};
+use crate::preprocess::Preprocess;
 use ccnf::core::read_file;
 use ccnf::prelude::*;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-/// Config of [`Onnx`].
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct OnnxConfig {
-    /// The ONNX file; a relative path starts at the working directory.
-    pub path: PathBuf,
-    /// Name of the image input; only checked, since the network may have no other.
-    pub input: Option<String>,
-    /// Names of the tensors that become levels, in this order: outputs or any tensor inside the network. Empty = all
-    /// outputs.
-    pub outputs: Vec<String>,
-    /// Height and width of the network's input in pixels.
-    pub size: usize,
-    /// How the image becomes a square.
-    pub resize: ResizeMode,
-    /// The filter of the resize.
-    pub filter: ResizeFilter,
-    /// Mean per channel (red, green, blue) that is subtracted from the values in [0, 1].
-    pub mean: [f32; 3],
-    /// Standard deviation per channel by which the result is divided.
-    pub std: [f32; 3],
-    /// Window of the mean pooling of the features in cells, odd; 1 = none.
-    pub pool: usize,
-    /// Windows of single levels by output name, instead of `pool`.
-    pub pool_levels: BTreeMap<String, usize>,
-}
-
-impl Default for OnnxConfig {
-    fn default() -> Self {
-        OnnxConfig {
-            path: PathBuf::new(),
-            input: None,
-            outputs: vec![],
-            size: 224,
-            resize: ResizeMode::default(),
-            filter: ResizeFilter::default(),
-            mean: [0.0; 3],
-            std: [1.0; 3],
-            pool: 3,
-            pool_levels: BTreeMap::new(),
-        }
-    }
-}
 
 /// A frozen network from an ONNX file: one image input (batch x 3 x height x width, RGB), feature maps as outputs
 /// (batch x channels x height x width). The file is checked and compiled when the encoder is built.
@@ -95,7 +50,7 @@ impl Onnx {
         }
         let windows = names.iter().map(|n| pool_levels.get(n).copied().unwrap_or(pool)).collect();
         let preprocess = Preprocess { size, resize, filter, mean, std };
-        Ok(Onnx(ImageEncoder::new(Runtime::General(network), preprocess, names, windows, &bytes)))
+        Ok(Onnx(ImageEncoder::new(Box::new(network), preprocess, names, windows, &bytes)))
     }
 }
 
