@@ -138,7 +138,8 @@ impl Scoring<'_> {
             observer.advance(i as u64 + 1, class);
         }
         observer.finish();
-        let shortlist = self.shortlist(&out).at("the comparison of routes with and without the shortlist")?;
+        let shortlist =
+            self.shortlist(&out).at(|| "the comparison of routes with and without the shortlist".into())?;
         Ok(StageEvaluation { stage, classes: out, shortlist })
     }
 

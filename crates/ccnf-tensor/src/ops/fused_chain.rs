@@ -137,9 +137,7 @@ fn tail(
 ) {
     let da = d - db;
     let rows = x.chunks_exact(d).zip(raw.chunks_exact(width)).zip(y.chunks_exact_mut(d));
-    for (((x, raw), y), (k, log_det)) in
-        rows.map(|((x, r), y)| ((x, r), y)).zip(log_det.iter_mut().enumerate())
-    {
+    for (((x, raw), y), (k, log_det)) in rows.zip(log_det.iter_mut().enumerate()) {
         let (raw_s, t) = raw[..2 * db].split_at(db);
         let s = &mut s[k * db..(k + 1) * db];
         y[..da].copy_from_slice(&x[..da]);
