@@ -1,6 +1,8 @@
-//! Tasks of the developers: `cargo xtask bench [NAME…]`.
+//! Tasks of the developers: `cargo xtask bench [NAME…]`, `cargo xtask counts`.
 
 mod bench;
+mod cargo;
+mod counts;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -19,11 +21,14 @@ struct Args {
 enum Task {
     /// Measures this project against PyTorch and ONNX Runtime on this machine.
     Bench(bench::Options),
+    /// Counts the instructions of a few pieces of work under valgrind and compares them with benches/instruction-counts.json.
+    Counts(counts::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Bench(options) => bench::run(&options),
+        Task::Counts(options) => counts::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

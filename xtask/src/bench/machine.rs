@@ -25,7 +25,12 @@ pub(crate) fn reset_peak() {
 
 /// The peak of this process's resident memory in MiB, where the system tells it.
 pub(crate) fn peak_mib() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    peak_mib_of(std::process::id())
+}
+
+/// The same for process `id`, as long as it lives.
+pub(crate) fn peak_mib_of(id: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
 }

@@ -10,11 +10,14 @@ mod metrics;
 mod peer;
 mod problem;
 mod report;
+mod run;
 mod score;
 mod stats;
 mod targets;
 mod train_step;
 mod turns;
+
+pub(crate) use peer::root;
 
 use crate::Result;
 use clap::Args;
@@ -33,7 +36,7 @@ pub(crate) struct Bench {
 }
 
 /// All benches, in the order of the report.
-const BENCHES: &[Bench] = &[train_step::BENCH, score::BENCH, encode::BENCH, metrics::BENCH];
+const BENCHES: &[Bench] = &[train_step::BENCH, score::BENCH, encode::BENCH, metrics::BENCH, run::BENCH];
 
 /// How to measure.
 pub(crate) struct Settings {
@@ -67,6 +70,9 @@ impl Outcome {
 
 /// Options of `bench`.
 #[derive(Args)]
+#[command(after_help = "Environment:
+  CCNF_DATA          the real images of run.realad; default: ../shared/data/realad
+  CCNF_BENCH_BEFORE  a program of the commit that run.realad compares with; default: built under target/bench/before")]
 pub(crate) struct Options {
     /// The benches to run; left out: all. `--list` shows them.
     names: Vec<String>,

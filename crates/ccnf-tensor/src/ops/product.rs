@@ -175,7 +175,8 @@ impl RowsTimes<'_> {
         // SAFETY: i < M, so i * stride <= (M - 1) * stride, which the assertion above puts inside `a` (at its end for k = 0).
         let rows: [*const f32; M] = std::array::from_fn(|i| unsafe { a.as_ptr().add(i * stride) });
         let mut sums = [[simd.splat_f32s(0.0); P]; M];
-        let mut step = |q: usize| {
+        let mut step = #[inline(always)]
+        |q: usize| {
             for (row, sums) in rows.iter().zip(&mut sums) {
                 // SAFETY: q < k, and the assertion above puts the first k values of each row inside `a`.
                 let x = simd.splat_f32s(unsafe { *row.add(q) });
