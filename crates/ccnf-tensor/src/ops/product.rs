@@ -43,6 +43,53 @@ const fn next_group<S: Simd>(left: usize) -> usize {
     }
 }
 
+/// A result that is computed in tiles of `M` rows and `P` panels.
+trait Tiles {
+    fn rows(&self) -> usize;
+    fn panels<S: Simd>(&self) -> usize;
+    fn tile<S: Simd, const M: usize, const P: usize>(&mut self, simd: S, row: usize, panel: usize);
+}
+
+/// Runs all tiles, group of panels by group of panels.
+#[inline(always)]
+fn all_tiles<S: Simd, T: Tiles>(result: &mut T, simd: S) {
+    let (mut panel, panels) = (0, result.panels::<S>());
+    while panel < panels {
+        let count = next_group::<S>(panels - panel);
+        match count {
+            3 => column_of_tiles::<S, T, 3>(result, simd, panel),
+            2 => column_of_tiles::<S, T, 2>(result, simd, panel),
+            _ => column_of_tiles::<S, T, 1>(result, simd, panel),
+        }
+        panel += count;
+    }
+}
+
+/// Runs the tiles of one group of panels: full ones, then smaller ones for the rest of the rows.
+#[inline(always)]
+fn column_of_tiles<S: Simd, T: Tiles, const P: usize>(result: &mut T, simd: S, panel: usize) {
+    let (mut row, rows) = (0, result.rows());
+    if rows_of::<S>() == 8 {
+        while row + 8 <= rows {
+            result.tile::<S, 8, P>(simd, row, panel);
+            row += 8;
+        }
+    } else {
+        while row + 6 <= rows {
+            result.tile::<S, 6, P>(simd, row, panel);
+            row += 6;
+        }
+    }
+    while row + 4 <= rows {
+        result.tile::<S, 4, P>(simd, row, panel);
+        row += 4;
+    }
+    while row < rows {
+        result.tile::<S, 1, P>(simd, row, panel);
+        row += 1;
+    }
+}
+
 /// The right operand of a product, `[inner, outputs]`, packed: `[group][inner][panel of the group][lane]`, zeros up to a whole vector.
 pub(super) struct Packed {
     inner: usize,
@@ -128,44 +175,17 @@ impl WithSimd for RowsTimes<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let mut panel = 0;
-        while panel < self.b.panels {
-            let count = next_group::<S>(self.b.panels - panel);
-            match count {
-                3 => self.columns::<S, 3>(simd, panel),
-                2 => self.columns::<S, 2>(simd, panel),
-                _ => self.columns::<S, 1>(simd, panel),
-            }
-            panel += count;
-        }
+        all_tiles(&mut self, simd);
     }
 }
 
-impl RowsTimes<'_> {
-    #[inline(always)]
-    fn columns<S: Simd, const P: usize>(&mut self, simd: S, panel: usize) {
-        let mut row = 0;
-        if rows_of::<S>() == 8 {
-            while row + 8 <= self.rows {
-                self.tile::<S, 8, P>(simd, row, panel);
-                row += 8;
-            }
-        } else {
-            while row + 6 <= self.rows {
-                self.tile::<S, 6, P>(simd, row, panel);
-                row += 6;
-            }
-        }
-        while row + 4 <= self.rows {
-            self.tile::<S, 4, P>(simd, row, panel);
-            row += 4;
-        }
-        while row < self.rows {
-            self.tile::<S, 1, P>(simd, row, panel);
-            row += 1;
-        }
+impl Tiles for RowsTimes<'_> {
+    fn rows(&self) -> usize {
+        self.rows
     }
-
+    fn panels<S: Simd>(&self) -> usize {
+        self.b.panels
+    }
     #[inline(always)]
     fn tile<S: Simd, const M: usize, const P: usize>(&mut self, simd: S, row: usize, panel: usize) {
         let (k, stride, lanes) = (self.b.inner, self.a_stride, S::F32_LANES);
@@ -175,32 +195,47 @@ impl RowsTimes<'_> {
         // SAFETY: i < M, so i * stride <= (M - 1) * stride, which the assertion above puts inside `a` (at its end for k = 0).
         let rows: [*const f32; M] = std::array::from_fn(|i| unsafe { a.as_ptr().add(i * stride) });
         let mut sums = [[simd.splat_f32s(0.0); P]; M];
-        let mut step = #[inline(always)]
-        |q: usize| {
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                // SAFETY: q < k, and the assertion above puts the first k values of each row inside `a`.
-                let x = simd.splat_f32s(unsafe { *row.add(q) });
-                for (j, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: q < k and j < P, and `b` has P * k vectors.
-                    let b = unsafe { *b.get_unchecked(q * P + j) };
-                    *sum = simd.mul_add_f32s(x, b, *sum);
-                }
-            }
-        };
         // four at a time: fewer instructions around the multiply-adds
         let whole = k - k % 4;
         for q in (0..whole).step_by(4) {
-            step(q);
-            step(q + 1);
-            step(q + 2);
-            step(q + 3);
+            for q in q..q + 4 {
+                // SAFETY: q < k; the assertion above puts the first k values of each row inside `a`, and `b` has P * k vectors.
+                unsafe { multiply_add::<S, M, P>(simd, &rows, b, q, &mut sums) };
+            }
         }
-        (whole..k).for_each(&mut step);
+        for q in whole..k {
+            // SAFETY: as above.
+            unsafe { multiply_add::<S, M, P>(simd, &rows, b, q, &mut sums) };
+        }
         let width = self.b.panels * lanes;
         for (i, sums) in sums.iter().enumerate() {
             let at = (row + i) * width + panel * lanes;
             let (to, _) = S::as_mut_simd_f32s(&mut self.out[at..at + P * lanes]);
             to.copy_from_slice(sums);
+        }
+    }
+}
+
+/// `sums[i][j] += rows[i][q] * b[q * P + j]`.
+///
+/// # Safety
+///
+/// More than `q` values must follow each pointer of `rows`, and `b` must have more than `q * P + P - 1` vectors.
+#[inline(always)]
+unsafe fn multiply_add<S: Simd, const M: usize, const P: usize>(
+    simd: S,
+    rows: &[*const f32; M],
+    b: &[S::f32s],
+    q: usize,
+    sums: &mut [[S::f32s; P]; M],
+) {
+    for (row, sums) in rows.iter().zip(sums) {
+        // SAFETY: the caller's promise.
+        let x = simd.splat_f32s(unsafe { *row.add(q) });
+        for (j, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            let b = unsafe { *b.get_unchecked(q * P + j) };
+            *sum = simd.mul_add_f32s(x, b, *sum);
         }
     }
 }
@@ -231,45 +266,17 @@ impl WithSimd for AddOuter<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let panels = self.x_stride / S::F32_LANES;
-        let mut panel = 0;
-        while panel < panels {
-            let count = next_group::<S>(panels - panel);
-            match count {
-                3 => self.columns::<S, 3>(simd, panel),
-                2 => self.columns::<S, 2>(simd, panel),
-                _ => self.columns::<S, 1>(simd, panel),
-            }
-            panel += count;
-        }
+        all_tiles(&mut self, simd);
     }
 }
 
-impl AddOuter<'_> {
-    #[inline(always)]
-    fn columns<S: Simd, const P: usize>(&mut self, simd: S, panel: usize) {
-        let mut i = 0;
-        if rows_of::<S>() == 8 {
-            while i + 8 <= self.outputs {
-                self.tile::<S, 8, P>(simd, i, panel);
-                i += 8;
-            }
-        } else {
-            while i + 6 <= self.outputs {
-                self.tile::<S, 6, P>(simd, i, panel);
-                i += 6;
-            }
-        }
-        while i + 4 <= self.outputs {
-            self.tile::<S, 4, P>(simd, i, panel);
-            i += 4;
-        }
-        while i < self.outputs {
-            self.tile::<S, 1, P>(simd, i, panel);
-            i += 1;
-        }
+impl Tiles for AddOuter<'_> {
+    fn rows(&self) -> usize {
+        self.outputs
     }
-
+    fn panels<S: Simd>(&self) -> usize {
+        self.x_stride / S::F32_LANES
+    }
     #[inline(always)]
     fn tile<S: Simd, const M: usize, const P: usize>(&mut self, simd: S, output: usize, panel: usize) {
         let lanes = S::F32_LANES;
