@@ -59,7 +59,8 @@ pub trait Encoder: Send + Sync {
     fn levels(&self) -> Vec<LevelSpec>;
     /// Encodes a batch; one result per image, in order. An error names the image.
     fn encode(&self, images: &[EncoderInput<'_>]) -> Result<Vec<EncodedImage>>;
-    /// How many images to hand over at once.
+    /// How many images to hand over at once, at most. The feature cache hands batches to several threads: 1 for an encoder
+    /// that gains nothing from company.
     fn batch(&self) -> usize {
         8
     }

@@ -1,18 +1,35 @@
 //! What training code sees.
 
 use crate::encoder::LevelSpec;
+use crate::error::Result;
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
+/// Values of features: borrowed where they are in memory or memory-mapped, else read from their file for this use.
+pub type Values<'a> = Cow<'a, [f32]>;
+
 /// The stored features of one image. Implemented by the feature cache.
+///
+/// Contract: a level that the image does not have is empty. An error means that a file could not be read and names it.
 pub trait ImageFeatures: Send + Sync {
     /// The values of a level, `[height][width][channels]` row-major.
-    fn level(&self, level: usize) -> &[f32];
+    fn level(&self, level: usize) -> Result<Values<'_>>;
+
+    /// Some values of a level, such as those of one token, without reading the others; empty where the level has no such
+    /// range.
+    fn part(&self, level: usize, range: Range<usize>) -> Result<Values<'_>> {
+        Ok(match self.level(level)? {
+            Cow::Borrowed(all) => Cow::Borrowed(all.get(range).unwrap_or_default()),
+            Cow::Owned(all) => Cow::Owned(all.get(range).unwrap_or_default().to_vec()),
+        })
+    }
 }
 
 impl ImageFeatures for Vec<Vec<f32>> {
-    fn level(&self, level: usize) -> &[f32] {
-        self.get(level).map_or(&[], Vec::as_slice)
+    fn level(&self, level: usize) -> Result<Values<'_>> {
+        Ok(Cow::Borrowed(self.get(level).map_or(&[], Vec::as_slice)))
     }
 }
 
@@ -41,8 +58,12 @@ impl TrainClass {
         self.images.is_empty()
     }
     /// The values of image `image` at `level`, `[tokens][channels]` row-major.
-    pub fn image(&self, image: usize, level: usize) -> &[f32] {
+    pub fn image(&self, image: usize, level: usize) -> Result<Values<'_>> {
         self.images[image].level(level)
+    }
+    /// The values `range` of image `image` at `level`: `token * channels..(token + 1) * channels` for one token.
+    pub fn part(&self, image: usize, level: usize, range: Range<usize>) -> Result<Values<'_>> {
+        self.images[image].part(level, range)
     }
     /// The features of all images.
     pub fn images(&self) -> &[Arc<dyn ImageFeatures>] {

@@ -67,7 +67,7 @@ pub mod prelude {
         Negative, OpenedImage, Peers, Ranking, Regularizer, RegularizerSpec, Result, ResultExt, RgbImage,
         RouteInput, Router, RouterSpec, RowInit, ScoreRequest, Scorer, ScorerSpec, Section, Shortlist,
         Snapshot, Stage, Stateful, StepReport, StoredTensor, Strategy, StrategySpec, TokenLikelihoods,
-        TrainClass, TrainScope, TrainView, unknown_class,
+        TrainClass, TrainScope, TrainView, Values, unknown_class,
     };
     pub use ccnf_tensor::ops;
     pub use ccnf_tensor::ops::{Film, Index, RowTable};

@@ -82,15 +82,16 @@ impl Ccnf {
         }
         for level in &self.levels {
             let spec = level.flow.level();
-            let fits = |i: &usize| class.image(*i, level.number).len() == spec.len();
-            if let Some(i) = (0..class.len()).find(|i| !fits(i)) {
-                let (n, name) = (class.image(i, level.number).len(), class.name());
-                let message = format!(
-                    "image {i} of class `{name}` has {n} values at level `{}`, not {}",
-                    spec.name,
-                    spec.len()
-                );
-                return Err(Error::new(ErrorKind::Encoder, message));
+            for i in 0..class.len() {
+                let (n, name) = (class.image(i, level.number)?.len(), class.name());
+                if n != spec.len() {
+                    let message = format!(
+                        "image {i} of class `{name}` has {n} values at level `{}`, not {}",
+                        spec.name,
+                        spec.len()
+                    );
+                    return Err(Error::new(ErrorKind::Encoder, message));
+                }
             }
         }
         Ok(())

@@ -96,8 +96,9 @@ fn tokens(
     let (mut x, mut position) = (Vec::new(), Vec::new());
     for _ in 0..TOKENS {
         let cell = rng.gen_range(0..spec.tokens());
-        let image = class.image(rng.gen_range(0..class.len()), level.number);
-        level.standard.push(&image[cell * spec.channels..(cell + 1) * spec.channels], &mut x);
+        let image = rng.gen_range(0..class.len());
+        let token = cell * spec.channels..(cell + 1) * spec.channels;
+        level.standard.push(&class.part(image, level.number, token)?, &mut x);
         position.push(cell as u32);
     }
     Ok((mat(x, TOKENS, spec.channels)?, position.into()))

@@ -50,18 +50,18 @@ impl LevelFlow {
         let (spec, d) = (self.flow.level(), self.flow.level().channels);
         let tokens = spec.tokens().max(1);
         let mut out = Vec::with_capacity(candidates.len());
-        let (mut image, mut standardised) = (&[] as &[f32], Vec::new());
+        let (mut image, mut standardised): (Option<&dyn ImageFeatures>, _) = (None, Vec::new());
         for group in candidates.chunks((ROWS / tokens).max(1)) {
             let n = group.len() * tokens;
             let (mut x, mut token) = (Vec::with_capacity(n * d), Vec::with_capacity(n));
             let mut classes: Vec<usize> = Vec::new();
             for candidate in group {
-                let values = candidate.image.level(self.number);
-                if !std::ptr::eq(values, image) || standardised.is_empty() {
-                    self.check(values)?;
+                if !image.is_some_and(|same| std::ptr::addr_eq(same, candidate.image)) {
+                    let values = candidate.image.level(self.number)?;
+                    self.check(&values)?;
                     standardised.clear();
-                    self.standard.push(values, &mut standardised);
-                    image = values;
+                    self.standard.push(&values, &mut standardised);
+                    image = Some(candidate.image);
                 }
                 x.extend_from_slice(&standardised);
                 let entry = classes.iter().position(|c| *c == candidate.class).unwrap_or_else(|| {

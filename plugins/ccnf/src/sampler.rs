@@ -29,8 +29,8 @@ pub(crate) fn sample(
         let n = tokens / classes + usize::from(c < tokens % classes);
         for _ in 0..n {
             let cell = rng.gen_range(0..cells);
-            let image = images.image(rng.gen_range(0..images.len()), level);
-            standard.push(&image[cell * d..(cell + 1) * d], &mut x);
+            let image = rng.gen_range(0..images.len());
+            standard.push(&images.part(image, level, cell * d..(cell + 1) * d)?, &mut x);
             class.push(c as u32);
             position.push(cell as u32);
         }
@@ -61,12 +61,12 @@ impl Standard {
         let (mut n, mut sum, mut squares) = (0u64, vec![0.0f64; d], vec![0.0f64; d]);
         // Shifted by the first token, so that the squares do not cancel.
         let shift: Vec<f64> = match view.classes().first() {
-            Some(c) => c.image(0, level)[..d].iter().map(|v| f64::from(*v)).collect(),
+            Some(c) => c.part(0, level, 0..d)?.iter().map(|v| f64::from(*v)).collect(),
             None => vec![0.0; d],
         };
         for class in view.classes() {
             for i in 0..class.len() {
-                for token in class.image(i, level).chunks_exact(d) {
+                for token in class.image(i, level)?.chunks_exact(d) {
                     n += 1;
                     for (((s, q), v), shift) in sum.iter_mut().zip(&mut squares).zip(token).zip(&shift) {
                         let v = f64::from(*v) - shift;

@@ -19,8 +19,7 @@ fn main() -> Result<()> {
         let image = RgbImage { width: side, height: side, data };
         let source = ImageSource::Generated("example".into());
         let open = || Ok(image.clone());
-        let batch: Vec<_> =
-            (0..encoder.batch()).map(|_| EncoderInput { source: &source, open: &open }).collect();
+        let batch: Vec<_> = (0..16).map(|_| EncoderInput { source: &source, open: &open }).collect();
         encoder.encode(&batch)?;
         let (start, mut images) = (Instant::now(), 0);
         while start.elapsed().as_secs_f64() < seconds {

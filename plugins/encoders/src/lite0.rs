@@ -113,7 +113,7 @@ impl Encoder for Lite0 {
         self.0.encode(images)
     }
     fn batch(&self) -> usize {
-        16
+        1
     }
 }
 

@@ -21,18 +21,20 @@ impl Standardization {
     }
 
     /// Fits mean and std on the tokens of `images` (each `[tokens][D]`).
-    pub(crate) fn fit<'a>(&mut self, images: impl Iterator<Item = &'a [f32]>) -> Result<()> {
+    pub(crate) fn fit<'a>(&mut self, images: impl Iterator<Item = Result<Values<'a>>>) -> Result<()> {
         let dim = self.mean.len();
         // Sums of the differences to the first token: exactly 0 for a constant channel.
-        let (mut first, mut n) = (None, 0usize);
+        let (mut first, mut n) = (None::<Vec<f32>>, 0usize);
         let (mut sum, mut squares) = (vec![0.0f64; dim], vec![0.0f64; dim]);
-        for token in images.flat_map(|i| i.chunks_exact(dim)) {
-            let origin = *first.get_or_insert(token);
-            n += 1;
-            for j in 0..dim {
-                let d = f64::from(token[j]) - f64::from(origin[j]);
-                sum[j] += d;
-                squares[j] += d * d;
+        for image in images {
+            for token in image?.chunks_exact(dim) {
+                let origin = first.get_or_insert_with(|| token.to_vec());
+                n += 1;
+                for j in 0..dim {
+                    let d = f64::from(token[j]) - f64::from(origin[j]);
+                    sum[j] += d;
+                    squares[j] += d * d;
+                }
             }
         }
         let Some(origin) = first else { return Ok(()) };

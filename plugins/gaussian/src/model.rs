@@ -66,7 +66,7 @@ impl Model {
                         format!("level `{}` of training image {i} of class `{}`", level.name, class.name())
                     };
                     let values = values(level, l, image.as_ref()).at(place)?;
-                    check_finite("a feature", place, values)?;
+                    check_finite("a feature", place, values.iter())?;
                 }
             }
         }
@@ -110,7 +110,8 @@ impl Model {
                 )
             })?;
             for (l, gaussian) in self.gaussians[c].iter_mut().enumerate() {
-                let images: Vec<&[f32]> = class.images().iter().map(|i| i.level(l)).collect();
+                let images = class.images().iter().map(|i| i.level(l)).collect::<Result<Vec<_>>>()?;
+                let images: Vec<&[f32]> = images.iter().map(|i| i.as_ref()).collect();
                 gaussian
                     .fit(&images, &self.layouts[l], &self.inputs[l].scaling(), self.smooth, self.shrinkage)
                     .at(|| format!("level `{}` of class `{}`", self.levels[l].name, class.name()))?;
@@ -128,8 +129,9 @@ impl Model {
         candidates.iter().enumerate().for_each(|(i, c)| by_class.entry(c.class).or_default().push(i));
         let mut out = vec![Vec::new(); candidates.len()];
         for (class, places) in by_class {
-            let images: Vec<&[f32]> =
+            let images: Vec<Values<'_>> =
                 places.iter().map(|i| values(spec, level, candidates[*i].image)).collect::<Result<_>>()?;
+            let images: Vec<&[f32]> = images.iter().map(|i| i.as_ref()).collect();
             let all = self.gaussians[class][level].log_likelihood(&images, &self.layouts[level], &input);
             places.iter().zip(all.chunks_exact(spec.tokens())).for_each(|(i, l)| out[*i] = l.to_vec());
         }
@@ -148,8 +150,8 @@ impl Model {
 }
 
 /// The values of an image at a level, if there are as many as the level has.
-fn values<'a>(spec: &LevelSpec, level: usize, image: &'a dyn ImageFeatures) -> Result<&'a [f32]> {
-    let values = image.level(level);
+fn values<'a>(spec: &LevelSpec, level: usize, image: &'a dyn ImageFeatures) -> Result<Values<'a>> {
+    let values = image.level(level)?;
     if values.len() == spec.len() {
         return Ok(values);
     }

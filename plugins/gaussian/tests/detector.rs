@@ -48,7 +48,7 @@ fn a_token_that_moves_changes_only_its_own_score() {
     for mode in MODES {
         let mut d = detector(json!({ "mode": mode, "region_grid": 2 }), &levels);
         train(&mut *d, &view(0, &levels, &[("a", &own)]), TrainScope::All).unwrap();
-        let mut changed = own[0].level(0).to_vec();
+        let mut changed = own[0].level(0).unwrap().to_vec();
         changed[6 * 3] += 30.0;
         let changed: Images = vec![Arc::new(vec![changed])];
         let (before, after) = (scores(&*d, &own, "a"), scores(&*d, &changed, "a"));
@@ -200,7 +200,7 @@ fn a_constant_channel_is_no_obstacle() {
     let levels = [level(3, 3, 3)];
     let constant = |images: Images| -> Images {
         let fixed = |i: &Arc<dyn ImageFeatures>| -> Arc<dyn ImageFeatures> {
-            let mut values = i.level(0).to_vec();
+            let mut values = i.level(0).unwrap().to_vec();
             values.iter_mut().skip(1).step_by(3).for_each(|v| *v = 0.1);
             Arc::new(vec![values])
         };

@@ -43,7 +43,7 @@ fn log_density(d: &dyn Detector, images: &Images) -> Vec<f64> {
 
 fn tokens(images: &Images, dim: usize) -> Vec<Vec<f64>> {
     let token = |t: &[f32]| t.iter().map(|v| f64::from(*v)).collect();
-    images.iter().flat_map(|i| i.level(0).chunks(dim).map(token).collect::<Vec<_>>()).collect()
+    images.iter().flat_map(|i| i.level(0).unwrap().chunks(dim).map(token).collect::<Vec<_>>()).collect()
 }
 
 #[test]

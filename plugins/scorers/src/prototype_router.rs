@@ -75,7 +75,7 @@ impl PrototypeRouter {
     fn vector(&self, image: &dyn ImageFeatures) -> Result<Vec<f64>> {
         let mut v = Vec::with_capacity(self.dim);
         for (l, level) in self.levels.iter().enumerate() {
-            let values = image.level(l);
+            let values = image.level(l)?;
             if level.is_empty() || values.len() != level.len() {
                 let (n, wanted) = (values.len(), level.len());
                 let message = format!("an image has {n} values at level `{}`, not {wanted}", level.name);

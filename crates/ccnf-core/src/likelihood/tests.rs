@@ -67,7 +67,7 @@ type Log = RefCell<Vec<(usize, usize, usize)>>;
 fn likelihood(log: &Log) -> impl Fn(usize, &[Candidate<'_>]) -> Result<Vec<Vec<f32>>> {
     |level, candidates| {
         let one = |c: &Candidate<'_>| {
-            let values = c.image.level(level);
+            let values = c.image.level(level).unwrap();
             log.borrow_mut().push((level, c.class, values[0] as usize));
             values.iter().map(|v| -(v - c.class as f32).abs()).collect()
         };

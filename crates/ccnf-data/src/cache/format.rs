@@ -14,10 +14,11 @@
 //! The payload follows: the levels one after the other as `f32`. All numbers are little endian.
 
 use ccnf_core::LevelSpec;
+use std::ops::Range;
 
 const MAGIC: &[u8; 8] = b"ccnffeat";
 const VERSION: u32 = 1;
-const CHECKSUM: std::ops::Range<usize> = 80..96;
+const CHECKSUM: Range<usize> = 80..96;
 
 /// What a file must be: everything in its header but the checksum follows from the key and the encoder.
 #[derive(Debug, Clone)]
@@ -35,13 +36,21 @@ impl Layout {
         }
     }
 
-    /// Values of each level.
-    pub(super) fn lengths(&self) -> impl Iterator<Item = usize> {
+    fn lengths(&self) -> impl Iterator<Item = usize> {
         self.levels.iter().map(|dims| dims.iter().map(|&n| n as usize).product())
     }
 
-    /// Where the payload starts.
-    pub(super) fn payload_start(&self) -> usize {
+    /// Where each level is, in values from the start of the file.
+    pub(super) fn ranges(&self) -> Vec<Range<usize>> {
+        let mut start = self.payload_start() / 4;
+        let next = |len| {
+            start += len;
+            start - len..start
+        };
+        self.lengths().map(next).collect()
+    }
+
+    fn payload_start(&self) -> usize {
         (104 + 12 * self.levels.len()).next_multiple_of(64)
     }
 
@@ -69,7 +78,10 @@ impl Layout {
         let mut file = self.header(content);
         let start = file.len();
         for level in levels {
-            file.extend(level.iter().flat_map(|v| v.to_le_bytes()));
+            match cfg!(target_endian = "little") {
+                true => file.extend_from_slice(bytemuck::cast_slice(level)),
+                false => file.extend(level.iter().flat_map(|v| v.to_le_bytes())),
+            }
         }
         let sum = checksum(&file[start..]);
         file[CHECKSUM].copy_from_slice(&sum);
@@ -83,7 +95,7 @@ impl Layout {
         let Some(found) = file.get(..start) else {
             return Err(format!("{} bytes are too short for the header of {start}", file.len()));
         };
-        let differs = |r: std::ops::Range<usize>| found[r.clone()] != expected[r];
+        let differs = |r: Range<usize>| found[r.clone()] != expected[r];
         if differs(0..8) {
             return Err("it does not start with `ccnffeat`".into());
         }

@@ -1,16 +1,20 @@
 //! The features of one image, on disk or in memory.
 
 use super::format::Layout;
-use ccnf_core::{EncodedImage, Error, ImageFeatures, Result, temporary_name};
+use super::maps::MapSlot;
+use ccnf_core::{EncodedImage, Error, ImageFeatures, Result, Values, temporary_name};
 use filebuffer::FileBuffer;
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{ErrorKind::NotFound, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 enum Storage {
     /// The file, memory-mapped. Its offset is a multiple of 64, so the values are aligned.
-    Mapped(FileBuffer),
-    /// Copied, where the file could not be mapped.
-    Read(Vec<f32>),
+    Mapped(FileBuffer, #[expect(dead_code, reason = "given back when the mapping goes")] MapSlot),
+    /// The file, read anew for every use: there are too many mappings, or the file cannot be mapped.
+    Unmapped(PathBuf),
     /// Never written.
     Kept(EncodedImage),
 }
@@ -21,7 +25,7 @@ enum Storage {
 /// old one, whose mapping stays valid.
 pub struct CachedImage {
     storage: Storage,
-    /// Where each level is, in values from the start of the storage.
+    /// Where each level is, in values from the start of the file.
     levels: Vec<Range<usize>>,
 }
 
@@ -31,28 +35,29 @@ impl CachedImage {
         CachedImage { storage: Storage::Kept(levels), levels: vec![] }
     }
 
-    /// Opens the file; `Ok(None)` if there is none, `Err` with the reason if it is not the expected one.
-    pub(super) fn open(path: &Path, layout: &Layout, content: &[u8; 32]) -> Result<Option<Self>, String> {
-        let mapped = match FileBuffer::open(path) {
-            Ok(m) => m,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            // no mapping to be had (a limit of the system, an odd file system): try to read it
-            Err(_) => return Self::read(path, layout, content).map(Some),
-        };
-        layout.check(content, &mapped)?;
-        if cfg!(target_endian = "big") || bytemuck::try_cast_slice::<u8, f32>(&mapped).is_err() {
-            return Self::read(path, layout, content).map(Some);
+    /// Opens the file and checks all of it; `Ok(None)` if there is none, `Err` with the reason if it is not the expected one.
+    /// It is mapped where there is a `slot` for that.
+    pub(super) fn open(
+        path: &Path,
+        layout: &Layout,
+        content: &[u8; 32],
+        slot: Option<MapSlot>,
+    ) -> Result<Option<Self>, String> {
+        let levels = layout.ranges();
+        // A file that cannot be mapped, for whatever reason, is read: that tells the reason, or works.
+        let map = |slot| Some((slot, FileBuffer::open(path).ok()?));
+        if let Some((slot, mapped)) = slot.filter(|_| cfg!(target_endian = "little")).and_then(map) {
+            layout.check(content, &mapped)?;
+            if bytemuck::try_cast_slice::<u8, f32>(&mapped).is_ok() {
+                return Ok(Some(CachedImage { storage: Storage::Mapped(mapped, slot), levels }));
+            }
         }
-        let levels = ranges(layout, layout.payload_start() / 4);
-        Ok(Some(CachedImage { storage: Storage::Mapped(mapped), levels }))
-    }
-
-    fn read(path: &Path, layout: &Layout, content: &[u8; 32]) -> Result<Self, String> {
-        let file = std::fs::read(path).map_err(|e| e.to_string())?;
-        layout.check(content, &file)?;
-        let (values, _) = file[layout.payload_start()..].as_chunks::<4>();
-        let values = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        Ok(CachedImage { storage: Storage::Read(values), levels: ranges(layout, 0) })
+        match std::fs::read(path) {
+            Ok(file) => layout.check(content, &file)?,
+            Err(e) if e.kind() == NotFound => return Ok(None),
+            Err(e) => return Err(e.to_string()),
+        }
+        Ok(Some(CachedImage { storage: Storage::Unmapped(path.to_owned()), levels }))
     }
 
     /// Writes `levels` to `path`: to a temporary name, then renamed, so that no reader sees half a file and two writers do
@@ -66,34 +71,62 @@ impl CachedImage {
         let bytes = layout.write(content, levels);
         let tmp = temporary_name(path);
         let folder = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)
-            .map_err(|e| Error::io("create the cache folder", folder, e))
-            .and_then(|()| {
-                std::fs::write(&tmp, bytes)
-                    .and_then(|()| std::fs::rename(&tmp, path))
-                    .map_err(|e| Error::io("write the cached features", path, e))
+        let write = || std::fs::write(&tmp, &bytes);
+        write()
+            .or_else(|e| match e.kind() {
+                // the first file of its folder
+                NotFound => std::fs::create_dir_all(folder).and_then(|()| write()),
+                _ => Err(e),
             })
-            .inspect_err(|_| {
+            .and_then(|()| std::fs::rename(&tmp, path))
+            .map_err(|e| {
                 let _ = std::fs::remove_file(&tmp);
+                Error::io("write the cached features", path, e)
             })
+    }
+
+    /// Reads some values of the file.
+    fn read(path: &Path, values: Range<usize>) -> std::io::Result<Vec<f32>> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(4 * values.start as u64))?;
+        let mut found = vec![0.0f32; values.len()];
+        file.read_exact(bytemuck::cast_slice_mut(&mut found))?;
+        // the file is little endian; on such a machine this changes nothing
+        found.iter_mut().for_each(|v| *v = f32::from_bits(u32::from_le(v.to_bits())));
+        Ok(found)
     }
 }
 
-fn ranges(layout: &Layout, mut start: usize) -> Vec<Range<usize>> {
-    let next = |len| {
-        start += len;
-        start - len..start
-    };
-    layout.lengths().map(next).collect()
-}
-
 impl ImageFeatures for CachedImage {
-    fn level(&self, level: usize) -> &[f32] {
-        let all: &[f32] = match &self.storage {
-            Storage::Kept(levels) => return levels.get(level).map_or(&[], Vec::as_slice),
-            Storage::Mapped(file) => bytemuck::try_cast_slice(file).unwrap_or_default(),
-            Storage::Read(values) => values,
+    fn level(&self, level: usize) -> Result<Values<'_>> {
+        let all = match &self.storage {
+            Storage::Kept(levels) => levels.get(level).map_or(0, Vec::len),
+            _ => self.levels.get(level).map_or(0, Range::len),
         };
-        self.levels.get(level).and_then(|r| all.get(r.clone())).unwrap_or_default()
+        self.part(level, 0..all)
+    }
+
+    fn part(&self, level: usize, range: Range<usize>) -> Result<Values<'_>> {
+        let inside = |l: &Range<usize>| range.start <= range.end && range.end <= l.len();
+        let in_file = || {
+            let level = self.levels.get(level).filter(|l| inside(l))?;
+            Some(level.start + range.start..level.start + range.end)
+        };
+        match &self.storage {
+            Storage::Kept(levels) => {
+                let values = levels.get(level).and_then(|l| l.get(range));
+                Ok(Cow::Borrowed(values.unwrap_or_default()))
+            }
+            Storage::Mapped(file, _) => {
+                let all: &[f32] = bytemuck::try_cast_slice(file).unwrap_or_default();
+                Ok(Cow::Borrowed(in_file().and_then(|r| all.get(r)).unwrap_or_default()))
+            }
+            Storage::Unmapped(path) => match in_file() {
+                None => Ok(Cow::default()),
+                Some(values) => CachedImage::read(path, values)
+                    .map(Cow::Owned)
+                    .map_err(|e| Error::io("read the cached features", path, e)),
+            },
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod format;
 mod image;
+mod maps;
 #[cfg(test)]
 mod tests;
 
@@ -16,10 +17,11 @@ use ccnf_core::{
     Result, ResultExt, RgbImage,
 };
 use format::Layout;
+use maps::{MAPS, MapBudget};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Key = [u8; 32];
 
@@ -31,6 +33,26 @@ pub struct FeatureCache {
     levels: Vec<LevelSpec>,
     layout: Layout,
     memory: Mutex<HashMap<Key, Arc<CachedImage>>>,
+    maps: MapBudget,
+}
+
+/// What all threads of one [`get_or_encode`](FeatureCache::get_or_encode) share.
+struct Work<'a> {
+    dataset: &'a dyn Dataset,
+    encoder: &'a dyn Encoder,
+    /// The image that takes care of a content.
+    first: Mutex<HashMap<Key, usize>>,
+}
+
+/// The features of an image.
+enum Found {
+    Image(Arc<CachedImage>),
+    /// Those of the image of this number, which has the same content.
+    SameAs(usize),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl FeatureCache {
@@ -44,55 +66,81 @@ impl FeatureCache {
         }
         let levels = encoder.levels();
         let layout = Layout::new(&fingerprint, &levels);
-        Ok(FeatureCache { folder, fingerprint, levels, layout, memory: Mutex::default() })
+        let maps = MapBudget::new(MAPS);
+        Ok(FeatureCache { folder, fingerprint, levels, layout, memory: Mutex::default(), maps })
     }
 
-    /// The features of `sources`, in order. What is not stored yet is encoded in batches and stored; `progress` gets the
-    /// number of images that are done, after the stored ones have been found and after every batch. Images of equal
-    /// content are encoded once.
+    /// Maps at most `files` files into memory, by default 50,000: Linux allows a process some more. Beyond that, files are read
+    /// for every use, so that features never have to fit into memory.
+    pub fn with_maps(mut self, files: usize) -> Self {
+        self.maps = MapBudget::new(files);
+        self
+    }
+
+    /// The features of `sources`, in order. Every image goes its own way (hash, look up, and where it is not stored: decode,
+    /// encode, write) on the threads of the pool, so that one image's arithmetic overlaps with another's files; what is in
+    /// memory at once is one [batch](Encoder::batch) per thread. Images of equal content are encoded once. `progress` gets the
+    /// number of images that are done.
     ///
     /// Fails if an image cannot be read, if the encoder gives other shapes than it promised or a value that is not
-    /// finite, and if a file cannot be written; batches finished before that are kept.
+    /// finite, and if a file cannot be written. No image is begun after that; what was stored before is kept.
     pub fn get_or_encode(
         &self,
         dataset: &dyn Dataset,
         sources: &[&ImageSource],
         encoder: &dyn Encoder,
-        progress: &mut dyn FnMut(usize),
+        progress: &mut (dyn FnMut(usize) + Send),
     ) -> Result<Vec<Arc<dyn ImageFeatures>>> {
         if encoder.fingerprint() != self.fingerprint {
             return Err(Error::new(ErrorKind::Contract, "the feature cache was opened for another encoder"));
         }
-        let cached = encoder.cacheable();
-        let mut keys = vec![None; sources.len()];
-        let mut found: Vec<Option<Arc<CachedImage>>> = vec![None; sources.len()];
-        if cached {
-            keys = sources.par_iter().map(|s| self.key(dataset, s).map(Some)).collect::<Result<_>>()?;
-            found = keys.par_iter().map(|k| k.and_then(|k| self.find(&k))).collect();
-        }
-        // the first image of each content that is missing, and for the others whose features to take
-        let mut first: HashMap<Key, usize> = HashMap::new();
-        let same: Vec<usize> =
-            keys.iter().enumerate().map(|(i, k)| k.map_or(i, |k| *first.entry(k).or_insert(i))).collect();
-        let missing: Vec<usize> =
-            (0..sources.len()).filter(|&i| found[i].is_none() && same[i] == i).collect();
-        let mut done = sources.len() - missing.len();
-        progress(done);
-        for batch in missing.chunks(encoder.batch().max(1)) {
-            let batch_sources: Vec<_> = batch.iter().map(|&i| (sources[i], keys[i])).collect();
-            let encoded = self.encode(dataset, &batch_sources, encoder)?;
-            let stored = encoded.into_par_iter().zip(batch).map(|(e, &i)| self.store(keys[i], e));
-            let stored: Vec<_> = stored.collect::<Result<_>>()?;
-            for (&i, image) in batch.iter().zip(stored) {
-                found[i] = Some(image);
+        let batch = encoder.batch().max(1);
+        let work = Work { dataset, encoder, first: Mutex::default() };
+        let done = Mutex::new((0, progress));
+        let parts = sources.par_chunks(batch).enumerate().with_max_len(1).map(|(n, part)| {
+            let found = self.part(&work, n * batch, part)?;
+            let (count, progress) = &mut *lock(&done);
+            *count += part.len();
+            progress(*count);
+            Ok(found)
+        });
+        let found: Vec<Found> = parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let image = |f: &Found| match f {
+            Found::Image(image) => Some(image.clone() as Arc<dyn ImageFeatures>),
+            Found::SameAs(first) => match found.get(*first) {
+                Some(Found::Image(image)) => Some(image.clone() as Arc<dyn ImageFeatures>),
+                _ => None,
+            },
+        };
+        let all: Option<Vec<_>> = found.iter().map(image).collect();
+        all.ok_or_else(|| Error::new(ErrorKind::Contract, "an image was neither found nor encoded"))
+    }
+
+    /// Some neighbouring images, the first of which has the number `start`.
+    fn part(&self, work: &Work<'_>, start: usize, sources: &[&ImageSource]) -> Result<Vec<Found>> {
+        let mut found: Vec<Option<Found>> = Vec::with_capacity(sources.len());
+        let mut missing: Vec<(usize, (&ImageSource, Option<Key>))> = vec![];
+        for (i, source) in sources.iter().enumerate() {
+            let key = work.encoder.cacheable().then(|| self.key(work.dataset, source)).transpose()?;
+            let first = key.map_or(start + i, |k| *lock(&work.first).entry(k).or_insert(start + i));
+            let known = match key {
+                _ if first != start + i => Some(Found::SameAs(first)),
+                Some(key) => self.find(&key).map(Found::Image),
+                None => None,
+            };
+            if known.is_none() {
+                missing.push((i, (source, key)));
             }
-            done += batch.len();
-            progress(done);
+            found.push(known);
         }
-        let of = |i: usize| found[i].clone().or_else(|| found[same[i]].clone());
-        let all = (0..sources.len()).map(|i| of(i).map(|image| image as Arc<dyn ImageFeatures>));
-        all.collect::<Option<Vec<_>>>()
-            .ok_or_else(|| Error::new(ErrorKind::Contract, "an image was neither found nor encoded"))
+        let batch: Vec<_> = missing.iter().map(|(_, image)| *image).collect();
+        if !batch.is_empty() {
+            let encoded = self.encode(work.dataset, &batch, work.encoder)?;
+            for ((i, (_, key)), levels) in missing.into_iter().zip(encoded) {
+                found[i] = Some(Found::Image(self.store(key, levels)?));
+            }
+        }
+        Ok(found.into_iter().flatten().collect())
     }
 
     fn key(&self, dataset: &dyn Dataset, source: &ImageSource) -> Result<Key> {
@@ -106,9 +154,9 @@ impl FeatureCache {
 
     fn find(&self, key: &Key) -> Option<Arc<CachedImage>> {
         let Some(path) = self.path(key) else {
-            return self.memory.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+            return lock(&self.memory).get(key).cloned();
         };
-        match CachedImage::open(&path, &self.layout, key) {
+        match CachedImage::open(&path, &self.layout, key, self.maps.take()) {
             Ok(image) => image.map(Arc::new),
             Err(why) => {
                 tracing::warn!(file = %path.display(), why, "the cached features are unusable and are made again");
@@ -168,11 +216,11 @@ impl FeatureCache {
         let Some(key) = key else { return Ok(Arc::new(CachedImage::kept(levels))) };
         let Some(path) = self.path(&key) else {
             let image = Arc::new(CachedImage::kept(levels));
-            self.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(key, image.clone());
+            lock(&self.memory).insert(key, image.clone());
             return Ok(image);
         };
         CachedImage::write(&path, &self.layout, &key, &levels)?;
-        // the mapped file can leave memory when that is short; the values just made cannot
+        // the file can leave memory when that is short; the values just made cannot
         Ok(self.find(&key).unwrap_or_else(|| Arc::new(CachedImage::kept(levels))))
     }
 }

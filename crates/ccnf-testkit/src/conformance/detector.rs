@@ -195,7 +195,7 @@ fn foreign(case: &Case<dyn Detector>, d: &dyn Detector) {
 /// One image whose values are changed.
 fn broken(change: impl Fn(&mut Vec<f32>)) -> Arc<dyn ImageFeatures> {
     let good = image("bolt", 3, 0.0);
-    let mut values = vec![good.level(0).to_vec(), good.level(1).to_vec()];
+    let mut values = [0, 1].map(|l| good.level(l).must("made features").to_vec()).to_vec();
     values.iter_mut().for_each(&change);
     Arc::new(values)
 }

@@ -72,7 +72,7 @@ impl Encoder for Onnx {
         self.0.encode(images)
     }
     fn batch(&self) -> usize {
-        16
+        1
     }
 }
 

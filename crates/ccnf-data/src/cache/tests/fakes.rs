@@ -4,6 +4,13 @@ use super::super::*;
 use ccnf_core::{DatasetIndex, Mask, OpenedImage};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// All files below `folder`.
+pub(super) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+    entries.flat_map(|p| if p.is_dir() { files_below(&p) } else { vec![p] }).collect()
+}
 
 /// Images of one pixel whose value is the number after the last `/` of the id.
 #[derive(Default)]
@@ -11,6 +18,8 @@ pub(super) struct Pixels {
     pub(super) opened: AtomicUsize,
     /// Opens other pixels than it hashed.
     pub(super) changing: bool,
+    /// Opens image 0 only once this folder holds so many files.
+    pub(super) patient: Option<(PathBuf, usize)>,
 }
 
 pub(super) fn value(source: &ImageSource) -> u8 {
@@ -25,6 +34,15 @@ impl Dataset for Pixels {
         self.opened.fetch_add(1, Ordering::Relaxed);
         if value(source) == 255 {
             return Err(Error::new(ErrorKind::Image, format!("`{}` is damaged", source.label())));
+        }
+        if let (0, Some((folder, files))) = (value(source), &self.patient) {
+            let patience = Instant::now() + Duration::from_secs(20);
+            while files_below(folder).len() < *files {
+                if Instant::now() > patience {
+                    return Err(Error::new(ErrorKind::Image, "the other images are waiting for this one"));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         let image = RgbImage { width: 1, height: 1, data: vec![value(source); 3] };
         let hashed = image.data[0].wrapping_add(u8::from(self.changing));
@@ -44,12 +62,13 @@ pub(super) struct Counting {
     pub(super) fingerprint: String,
     pub(super) width: usize,
     pub(super) cacheable: bool,
+    pub(super) batch: usize,
 }
 
 impl Counting {
     pub(super) fn new() -> Self {
         let fingerprint = blake3::hash(b"counting").to_hex().to_string();
-        Counting { count: AtomicUsize::new(0), fingerprint, width: 2, cacheable: true }
+        Counting { count: AtomicUsize::new(0), fingerprint, width: 2, cacheable: true, batch: 3 }
     }
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
@@ -81,7 +100,7 @@ impl Encoder for Counting {
         images.iter().map(one).collect()
     }
     fn batch(&self) -> usize {
-        3
+        self.batch
     }
     fn cacheable(&self) -> bool {
         self.cacheable
@@ -103,7 +122,13 @@ pub(super) fn assert_features(got: &Features, sources: &[ImageSource], width: us
     assert_eq!(got.len(), sources.len());
     for (image, source) in got.iter().zip(sources) {
         let expected = features(value(source), width);
-        assert_eq!((image.level(0), image.level(1)), (&expected[0][..], &expected[1][..]));
-        assert!(image.level(2).is_empty());
+        for (level, values) in expected.iter().enumerate() {
+            assert_eq!(*image.level(level).unwrap(), values[..]);
+            assert_eq!(*image.part(level, 1..3).unwrap(), values[1..3]);
+            for none in [3..values.len() + 1, values.len()..values.len(), 4..3] {
+                assert!(image.part(level, none).unwrap().is_empty());
+            }
+        }
+        assert!(image.level(2).unwrap().is_empty() && image.part(2, 0..1).unwrap().is_empty());
     }
 }
