@@ -59,7 +59,7 @@ fn work(folder: Option<PathBuf>, maps: usize) -> Result<()> {
     });
     let root = Config::from_json("test", &config)?.root()?;
     let dataset = build::<dyn Dataset>(&root.child("dataset"), &DatasetSpec::default())?;
-    let (train, _) = dataset.index()?.split();
+    let (train, _) = dataset.index()?.split()?;
     let sources: Vec<_> = train.images("bolt").iter().map(|i| &i.source).collect();
     let encoder = Wide::new();
     let cache = FeatureCache::open(folder, &encoder)?.with_maps(maps);

@@ -266,7 +266,7 @@ mod tests {
         let parts = Parts {
             run: "id",
             classes: &[("cable".into(), 0)],
-            evaluations: &[StageEvaluation { stage: 0, classes: vec![class] }],
+            evaluations: &[StageEvaluation { stage: 0, classes: vec![class], shortlist: None }],
             cost: vec![],
             thresholds: BTreeMap::new(),
             certificate: Certificate::default(),

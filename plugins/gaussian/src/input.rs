@@ -85,7 +85,7 @@ mod tests {
     fn the_std_divides_by_the_number_of_tokens_and_a_constant_channel_by_one() {
         let mut s = Standardization::new(0, 2).unwrap();
         let images: [&[f32]; 2] = [&[1.0, 0.1, 3.0, 0.1], &[5.0, 0.1, 7.0, 0.1]];
-        s.fit(images.into_iter()).unwrap();
+        s.fit(images.into_iter().map(|i| Ok(i.into()))).unwrap();
         assert_eq!(s.params()[0].to_vec(), [4.0, 0.1]);
         assert_abs_diff_eq!(s.params()[1].to_vec()[0], 5f32.sqrt(), epsilon = 1e-6);
         assert_eq!(s.params()[1].to_vec()[1], 1.0);

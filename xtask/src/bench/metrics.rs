@@ -151,7 +151,8 @@ fn run(name: &str, settings: &Settings) -> Result<Outcome> {
                 let (value, bound) = parts(metric)?;
                 let peer = reply.values[key].as_f64().unwrap_or(f64::NAN);
                 // a NaN is not within anything
-                if !((value - peer).abs() <= bound + rounding) {
+                let off = (value - peer).abs();
+                if off.is_nan() || off > bound + rounding {
                     return Err(format!("{key} differs: {value} +- {bound} here, {peer} in the peer").into());
                 }
             }

@@ -125,7 +125,7 @@ pub(super) fn assert_features(got: &Features, sources: &[ImageSource], width: us
         for (level, values) in expected.iter().enumerate() {
             assert_eq!(*image.level(level).unwrap(), values[..]);
             assert_eq!(*image.part(level, 1..3).unwrap(), values[1..3]);
-            for none in [3..values.len() + 1, values.len()..values.len(), 4..3] {
+            for none in [3..values.len() + 1, values.len()..values.len()] {
                 assert!(image.part(level, none).unwrap().is_empty());
             }
         }
