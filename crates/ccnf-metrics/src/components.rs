@@ -1,8 +1,8 @@
 //! Connected components of a mask, in time linear in the number of pixels.
 //!
-//! Pixels outside the mask cost one comparison in blocks. Mask pixels are taken as horizontal runs; the runs of
-//! one row that touch a run of the next are neighbours in an index range, so there are at most as many
-//! adjacencies as runs, and a graph search visits each twice.
+//! Pixels outside the mask cost one comparison in blocks. Mask pixels are taken as horizontal runs. The runs
+//! of a row that touch a run of the next row are consecutive, so two rows with m and n runs have less than
+//! m + n adjacencies; a graph search visits each twice.
 
 use std::ops::Range;
 

@@ -1,9 +1,9 @@
 //! The three label-only metrics as one pass over the steps of a ranking.
 //!
-//! A step of a binned ranking holds scores of an interval in unknown order. Every metric takes them as ties; the
-//! error bound comes from the best and the worst order that they could have. Below, T and F are the true and
-//! false positives before a step, p and n the anomalous and normal samples that it adds, P and N the totals.
-//! What a ranking's steps end with is known exactly, since a step ends at a real threshold.
+//! A step of a binned ranking holds scores of an interval in unknown order. Every metric takes them as ties;
+//! the error bound comes from the best and the worst order that they could have. Below, T and F are the true
+//! and false positives before a step, p and n the anomalous and normal samples that it adds, P and N the
+//! totals. The counts at the end of a step are those of a real threshold.
 
 use serde::Serialize;
 
@@ -15,8 +15,8 @@ use crate::ranking::Ranking;
 pub struct F1Max {
     /// max over t of 2 TP / (2 TP + FP + FN), in (0, 1].
     pub f1: Metric,
-    /// The highest score t for which flagging `score >= t` reaches it, in the unit of the scores. Where the F1
-    /// has an error bound, a t that reaches the F1 given.
+    /// The highest score t for which flagging `score >= t` reaches it, in the unit of the scores. Where the
+    /// F1 has an error bound, a t that reaches the F1 given.
     pub threshold: Metric,
 }
 
@@ -34,8 +34,8 @@ fn without_positives(ranking: &Ranking) -> Option<Metric> {
 
 /// P(positive > negative) + P(equal)/2, counted in integers: exact up to one rounding.
 ///
-/// Bound: of the p n pairs within a step, half are counted as won, but none or all of them could be. The error
-/// is at most sum p n / (2 P N).
+/// Bound: of the p n pairs within a step, half are counted as won, but none or all of them could be. The
+/// error is at most sum p n / (2 P N).
 pub(crate) fn auroc(ranking: &Ranking) -> Metric {
     if let Some(undefined) = without_positives(ranking) {
         return undefined;
@@ -58,8 +58,8 @@ pub(crate) fn auroc(ranking: &Ranking) -> Metric {
 /// Sum over the thresholds of (recall - previous recall) x precision, without interpolation.
 ///
 /// Bound: the precision of an anomalous sample of the step is at most (T + p)/(T + p + F), which all reach if
-/// they are tied above the normal ones. The j-th best of them has a precision of at least (T + j)/(T + j + M),
-/// M = F + n, reached if they are distinct and below the normal ones; the sum over j is
+/// they are tied above the normal ones. The j-th best of them has a precision of at least
+/// (T + j)/(T + j + M), M = F + n, reached if they are distinct and below the normal ones; the sum over j is
 /// p - M sum 1/(T + j + M) >= p - M ln((T + M + p + 1/2)/(T + M + 1/2)), since 1/x is convex.
 pub(crate) fn average_precision(ranking: &Ranking) -> Metric {
     if let Some(undefined) = without_positives(ranking) {

@@ -12,8 +12,9 @@
 //! - A threshold `t` flags a score `s` when `s >= t`.
 //! - Every distinct score is a threshold. Equal scores cross it together, so no result depends on the order of
 //!   the input. `-0.0` equals `0.0`.
-//! - Scores are `f32`, everything computed from them is `f64`. Nothing is sampled or resampled. Only the scores of
-//!   very many pixels are binned, with a bound on the error of every metric ([`Metric::error_bound`]).
+//! - Scores are `f32`, everything computed from them is `f64`. Nothing is sampled or resampled. Only the
+//!   scores of very many pixels are binned, with a bound on the error of every metric
+//!   ([`Metric::error_bound`]).
 //! - A metric that the data do not define is an undefined [`Metric`] with its reason, never `0` and never NaN.
 //!   A score that is NaN or infinite makes every metric of its set undefined; the reason names the score.
 //! - Inputs that contradict each other (two lengths, a task that does not exist) are a [`MetricsError`].

@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// A number that was not computed exactly carries a bound on its error ([`Metric::error_bound`]).
 ///
-/// Serialised as a plain number or `null`; reason and bound are not written. A `null` that is read back is undefined with the reason "no value was recorded".
+/// Serialised as a plain number or `null`; reason and bound are not written. A `null` that is read back is
+/// undefined with the reason "no value was recorded".
 ///
 /// ```
 /// use ccnf_metrics::Metric;
@@ -30,15 +31,15 @@ enum State {
 }
 
 impl Metric {
-    /// A defined, exact metric. A `value` that is NaN or infinite gives an undefined metric instead, so that a
-    /// defined metric is always finite.
+    /// A defined, exact metric. A `value` that is NaN or infinite gives an undefined metric instead, so that
+    /// a defined metric is always finite.
     #[must_use]
     pub fn of(value: f64) -> Self {
         Self::within(value, 0.0)
     }
 
-    /// A defined metric whose exact value is at most `bound` away. The result is undefined where one of the two
-    /// is NaN or infinite.
+    /// A defined metric whose exact value is at most `bound` away. The result is undefined where one of the
+    /// two is NaN or infinite.
     #[must_use]
     pub fn within(value: f64, bound: f64) -> Self {
         if value.is_finite() && bound.is_finite() {

@@ -36,11 +36,12 @@ impl Default for StreamLimits {
 /// Takes anomaly maps as they come and makes a [`PixelSet`] of their pixels; no map has to be kept.
 ///
 /// Up to [`StreamLimits::exact_pixels`] pixels every score is kept and the metrics are exact. From then on
-/// scores are counted in bins, and memory no longer grows. A bin is a single score at first. Whenever there would
-/// be too many bins, all neighbours are joined in pairs: bins are aligned intervals of 2^k consecutive `f32`
-/// values, with one k for the set. So a set with few distinct scores, or with scores in a narrow range, stays
-/// exact at any size; scores spread over many powers of two end with thousands of bins per power of two. The
-/// error bound of a metric is computed from the counts (see [`PixelSet`]), never assumed.
+/// scores are counted in bins, and memory no longer grows. A bin is a single score at first. Whenever there
+/// would be too many bins, all neighbours are joined in pairs: bins are aligned intervals of 2^k consecutive
+/// `f32` values, with one k for the set. So scores in a narrow range (by default: with up to 32 different
+/// values of their 16 leading bits) stay exact at any size; scores spread over many powers of two end with
+/// thousands of bins per power of two. The error bound of a metric is computed from the counts (see
+/// [`PixelSet`]), never assumed.
 ///
 /// The result depends neither on the number of threads nor, up to rounding, on the order or grouping of the
 /// maps. Maps of one [`push`](Self::push) are taken in parallel.

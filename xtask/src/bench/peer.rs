@@ -97,7 +97,9 @@ impl Peer {
     fn read(&mut self) -> Result<Value> {
         let mut line = String::new();
         if self.stdout.read_line(&mut line)? == 0 {
-            return Err("the peer ended; its message is above".into());
+            // a signal, such as that of a system without memory, leaves no message
+            let status = self.child.wait()?;
+            return Err(format!("the peer ended ({status}); its message, if it left one, is above").into());
         }
         Ok(ccnf::serde_json::from_str(&line)?)
     }
