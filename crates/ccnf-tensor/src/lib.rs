@@ -27,7 +27,7 @@ pub use random::{Stream, Streams};
 pub use spectral::{SpectralMode, SpectralNorm};
 pub use tape::{Grads, SwitchTape, gradients, is_recording};
 
-use dfdx::prelude::{NoneTape, Rank0, Tensor, TensorFromVec};
+use dfdx::prelude::{NoneTape, Rank0, Tensor};
 
 /// The device of all tensors: the CPU, or CUDA with the cargo feature `cuda`.
 #[cfg(not(feature = "cuda"))]
@@ -46,11 +46,51 @@ pub type VarVec = Tensor<(usize,), f32, Dev, SwitchTape>;
 pub type Scalar = Tensor<Rank0, f32, Dev, SwitchTape>;
 
 /// The device handle: one per thread, because a CUDA stream belongs to its thread.
+///
+/// On the CPU its cache of buffers is on: a training step uses some 100 MB of buffers, and taking them from the system anew in
+/// every step would cost a page fault per 4 KiB. What stays in the cache is what the largest step so far has used.
 pub fn device() -> Dev {
     thread_local! {
-        static DEVICE: Dev = Dev::default();
+        static DEVICE: Dev = cached_device();
     }
     DEVICE.with(Dev::clone)
+}
+
+fn cached_device() -> Dev {
+    let device = Dev::default();
+    #[cfg(not(feature = "cuda"))]
+    dfdx::tensor::Cache::enable_cache(&device);
+    device
+}
+
+/// A tensor with these values, of which there must be as many as the shape has.
+///
+/// On the CPU the values are copied into a buffer of the cache. A vector that is moved into a tensor would go to the cache in the
+/// end and never come out of it: memory would grow with every step.
+pub(crate) fn filled<S: dfdx::shapes::Shape>(
+    op: &'static str,
+    values: Vec<f32>,
+    shape: S,
+) -> Result<Tensor<S, f32, Dev>> {
+    if values.len() != shape.num_elements() {
+        return Err(TensorError::shape(
+            op,
+            format!("{} values", shape.num_elements()),
+            values.len().to_string(),
+        ));
+    }
+    #[cfg(not(feature = "cuda"))]
+    {
+        use dfdx::prelude::ZerosTensor;
+        let mut tensor = device().try_zeros_like(&shape).map_err(|e| TensorError::device(op, e))?;
+        tensor.copy_from(&values);
+        Ok(tensor)
+    }
+    #[cfg(feature = "cuda")]
+    {
+        use dfdx::prelude::TensorFromVec;
+        device().try_tensor_from_vec(values, shape).map_err(|e| TensorError::device(op, e))
+    }
 }
 
 /// Waits until the device has done all work that this thread gave it; at once on the CPU. For timing: CUDA kernels run on while the
@@ -80,7 +120,7 @@ pub fn mat(values: Vec<f32>, rows: usize, cols: usize) -> Result<Mat> {
             format!("{} values", values.len()),
         ));
     }
-    device().try_tensor_from_vec(values, (rows, cols)).map_err(|e| TensorError::device("mat", e))
+    filled("mat", values, (rows, cols))
 }
 
 /// A matrix as a constant: no gradient is computed for it.
@@ -98,15 +138,11 @@ pub fn tracked(m: &Mat) -> Var {
 pub fn constant_vec(values: Vec<f32>) -> Result<VarVec> {
     use dfdx::prelude::PutTape;
     let n = values.len();
-    let t = device().try_tensor_from_vec(values, (n,)).map_err(|e| TensorError::device("constant_vec", e))?;
-    Ok(t.put_tape(SwitchTape::Off))
+    Ok(filled("constant_vec", values, (n,))?.put_tape(SwitchTape::Off))
 }
 
 /// A constant scalar.
 pub fn constant_scalar(value: f32) -> Result<Scalar> {
     use dfdx::prelude::PutTape;
-    let t = device()
-        .try_tensor_from_vec(vec![value], ())
-        .map_err(|e| TensorError::device("constant_scalar", e))?;
-    Ok(t.put_tape(SwitchTape::Off))
+    Ok(filled("constant_scalar", vec![value], ())?.put_tape(SwitchTape::Off))
 }

@@ -2,10 +2,8 @@
 #![allow(unsafe_code, reason = "dfdx gives no slice of a tensor; each block says why it is sound")]
 
 use crate::{Dev, Result, TensorError, device};
-use dfdx::prelude::{HasErr, HasShape, Storage, Tensor, TensorFromVec};
+use dfdx::prelude::{HasErr, HasShape, Storage, Tensor};
 use dfdx::shapes::Shape;
-use dfdx::tensor::Cache;
-use std::sync::Once;
 
 /// A buffer of the device, such as a gradient.
 pub(super) type Buffer = <Dev as Storage<f32>>::Vec;
@@ -56,20 +54,14 @@ pub(super) fn slice_mut(t: &mut Tensor<(usize, usize), f32, Dev>) -> Result<&mut
     Ok(unsafe { std::slice::from_raw_parts_mut(first, m * n) })
 }
 
-/// Moves a vector into a tensor.
+/// A tensor with these values.
 pub(super) fn tensor<S: Shape>(values: Vec<f32>, shape: S) -> Result<Tensor<S, f32, Dev>> {
-    device().try_tensor_from_vec(values, shape).map_err(|e| TensorError::device("tensor", e))
+    crate::filled("tensor", values, shape)
 }
 
 /// A matrix of zeros, to be filled through [`slice_mut`].
-///
-/// The buffer comes from `dfdx`'s cache, which is switched on here and never off again: a training step uses some 100 MB of
-/// buffers, and taking them from the system anew in every step cost a page fault per 4 KiB. What stays in the cache is what
-/// the largest step so far has used.
 pub(super) fn zeros(rows: usize, cols: usize) -> Result<Tensor<(usize, usize), f32, Dev>> {
     use dfdx::prelude::ZerosTensor;
-    static CACHE: Once = Once::new();
-    CACHE.call_once(|| device().enable_cache());
     device().try_zeros_like(&(rows, cols)).map_err(|e| TensorError::device("zeros", e))
 }
 
