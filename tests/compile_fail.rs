@@ -2,5 +2,5 @@
 
 #[test]
 fn labels_are_out_of_reach_of_training_code() {
-    trybuild::TestCases::new().compile_fail("compile_fail/*.rs");
+    trybuild::TestCases::new().compile_fail("../../tests/compile_fail/*.rs");
 }
