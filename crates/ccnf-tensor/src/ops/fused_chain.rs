@@ -21,8 +21,9 @@ fn local(rows: &Range<usize>, tokens: usize, width: usize) -> Range<usize> {
     start * width..(start + rows.len()) * width
 }
 
-pub(super) fn chain(x: &Var, layers: &[Layer], outputs: usize) -> Result<Var> {
+pub(super) fn chain(x: &Var, layers: &[Layer]) -> Result<Var> {
     let n = x.shape().0;
+    let outputs = layers.last().map_or(0, |l| l.weight.shape().0);
     let (chain, mut tape) = Chain::new(x, layers)?;
     let mut y = raw::zeros(n, outputs)?;
     let kept = {

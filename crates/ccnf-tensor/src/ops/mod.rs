@@ -130,9 +130,9 @@ fn check_table(t: &RowTable, n: usize, width: usize) -> Result<()> {
 /// Layers one after the other: `x` is `[N, >= in]`, of which the first layer uses the first `in` columns; the result is `[N, out]` of the
 /// last layer. A row of the result depends on its own token alone, bit for bit.
 pub fn chain(x: &Var, layers: &[Layer]) -> Result<Var> {
-    let outputs = check_chain(x, layers)?;
+    check_chain(x, layers)?;
     #[cfg(not(feature = "cuda"))]
-    return fused_chain::chain(x, layers, outputs);
+    return fused_chain::chain(x, layers);
     #[cfg(feature = "cuda")]
     return composed::chain(x, layers);
 }
