@@ -3,7 +3,6 @@
 use super::OnnxConfig;
 use super::network::{Network, parse};
 use crate::image_encoder::ImageEncoder;
-use crate::onnx_file::encoder_error;
 use crate::pooling::check_window;
 use crate::preprocess::Preprocess;
 use ccnf::core::read_file;
