@@ -26,6 +26,8 @@ mod fused_chain;
 #[cfg(not(feature = "cuda"))]
 mod kernels;
 #[cfg(not(feature = "cuda"))]
+mod pass;
+#[cfg(not(feature = "cuda"))]
 mod pool;
 #[cfg(not(feature = "cuda"))]
 mod product;
