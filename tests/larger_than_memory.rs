@@ -4,7 +4,7 @@
 //! read-only, which the system can drop and read again). Without disk the same work must fail under this limit.
 #![cfg(target_os = "linux")]
 
-use ccnf::core::{Config, DatasetSpec, PhaseConfig, TrainConfig, build};
+use ccnf::core::{Config, DatasetSpec, PhaseConfig, PlainUpdate, TrainConfig, build};
 use ccnf::prelude::*;
 use ccnf_bundle as _;
 use ccnf_data::cache::FeatureCache;
@@ -76,7 +76,7 @@ fn work(folder: Option<PathBuf>, maps: usize) -> Result<()> {
     let view = TrainView::new(0, encoder.levels(), vec![TrainClass::new("bolt", images)]);
     detector.begin_stage(&view, TrainScope::All)?;
     for step in 0..detector.steps(0) {
-        detector.step(&view, step)?;
+        detector.step(&view, step, &mut PlainUpdate)?;
     }
     detector.end_stage(&view)?;
     let some: Vec<&dyn ImageFeatures> =

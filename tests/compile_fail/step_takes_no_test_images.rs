@@ -1,4 +1,4 @@
-use ccnf::core::{Detector, ImageFeatures, ImageScores, Result, ScoreRequest, StepReport, TestIndex, TrainScope, TrainView};
+use ccnf::core::{Detector, ImageFeatures, ImageScores, Result, ScoreRequest, StepReport, TestIndex, TrainScope, TrainView, UpdateRule};
 
 struct Cheat;
 ccnf::stateless!(Cheat);
@@ -10,7 +10,7 @@ impl Detector for Cheat {
     fn steps(&self, _: usize) -> u64 {
         1
     }
-    fn step(&mut self, _: &TestIndex, _: u64) -> Result<StepReport> {
+    fn step(&mut self, _: &TestIndex, _: u64, _: &mut dyn UpdateRule) -> Result<StepReport> {
         Ok(StepReport::new())
     }
     fn end_stage(&mut self, _: &TrainView) -> Result<()> {

@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::scoring::FusionConfig;
 use crate::state::{Snapshot, Stateful, StoredTensor};
 use crate::train::TrainConfig;
+use crate::update::UpdateRule;
 use crate::view::{ImageFeatures, TrainView};
 use ccnf_tensor::{Shareable, Streams};
 use std::collections::BTreeMap;
@@ -65,6 +66,15 @@ pub struct ScoreRequest<'a> {
     pub routed: bool,
 }
 
+/// What later steps are kept near.
+#[derive(Debug, Clone)]
+pub struct Distillation {
+    /// The state whose outputs are the target.
+    pub teacher: Snapshot,
+    /// The weight of the squared difference in the loss.
+    pub weight: f32,
+}
+
 /// A whole anomaly model, registered as kind `detector`.
 ///
 /// A stage runs as `begin_stage`, `steps(stage)` calls of `step`, `end_stage`. Contract:
@@ -78,8 +88,8 @@ pub trait Detector: Stateful + Shareable {
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()>;
     /// How many steps the stage makes; 0 for a model that is fitted in closed form.
     fn steps(&self, stage: usize) -> u64;
-    /// One training step (number `step`, from 0).
-    fn step(&mut self, view: &TrainView, step: u64) -> Result<StepReport>;
+    /// One training step (number `step`, from 0). Parameters change through [`update`](crate::update()), so that `rule` has its say.
+    fn step(&mut self, view: &TrainView, step: u64, rule: &mut dyn UpdateRule) -> Result<StepReport>;
     /// Ends a stage: closed-form fits, statistics of the new classes.
     fn end_stage(&mut self, view: &TrainView) -> Result<()>;
     /// Fixes everything shared for good.
@@ -118,6 +128,15 @@ pub trait Detector: Stateful + Shareable {
     /// Sets up the optimiser and the trainable flags for continuing a stage in the middle, without touching tensors.
     fn resume_stage(&mut self, _view: &TrainView, _scope: TrainScope) -> Result<()> {
         Ok(())
+    }
+    /// Keeps what the model says to training tokens near what it said in the state `teacher`: further steps add
+    /// `weight * mean |output - teacher's output|^2 / D` over the tokens of a step. `None` ends it.
+    fn distil(&mut self, teacher: Option<Distillation>) -> Result<()> {
+        match teacher {
+            None => Ok(()),
+            Some(_) => Err(Error::new(ErrorKind::Usage, "this detector has no outputs to distil")
+                .help("use another strategy, such as replay or ewc")),
+        }
     }
     /// Trainable values in the current stage.
     fn trainable(&self) -> usize {

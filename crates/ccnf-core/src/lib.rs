@@ -18,6 +18,7 @@ mod scoring;
 mod state;
 mod strategy;
 mod train;
+mod update;
 mod view;
 
 pub use config::*;
@@ -32,6 +33,7 @@ pub use scoring::*;
 pub use state::*;
 pub use strategy::*;
 pub use train::*;
+pub use update::*;
 pub use view::*;
 
 pub use ccnf_tensor;

@@ -38,12 +38,22 @@ impl ImageFeatures for Vec<Vec<f32>> {
 pub struct TrainClass {
     name: String,
     images: Vec<Arc<dyn ImageFeatures>>,
+    rehearsed: bool,
 }
 
 impl TrainClass {
     /// A class and the features of its normal training images.
     pub fn new(name: impl Into<String>, images: Vec<Arc<dyn ImageFeatures>>) -> Self {
-        TrainClass { name: name.into(), images }
+        TrainClass { name: name.into(), images, rehearsed: false }
+    }
+    /// A class of an earlier stage and what a strategy kept of its images.
+    pub fn rehearsed(name: impl Into<String>, images: Vec<Arc<dyn ImageFeatures>>) -> Self {
+        TrainClass { name: name.into(), images, rehearsed: true }
+    }
+    /// Whether the class belongs to an earlier stage: steps draw from it, but it is not learnt anew, and what was computed from all its
+    /// images stays.
+    pub fn is_rehearsed(&self) -> bool {
+        self.rehearsed
     }
     /// The class's name.
     pub fn name(&self) -> &str {
@@ -93,9 +103,22 @@ impl TrainView {
     pub fn levels(&self) -> &[LevelSpec] {
         &self.levels
     }
-    /// The classes of this stage.
+    /// The classes to train on: those of this stage, then the rehearsed ones.
     pub fn classes(&self) -> &[TrainClass] {
         &self.classes
+    }
+    /// The classes of this stage alone.
+    pub fn new_classes(&self) -> impl Iterator<Item = &TrainClass> {
+        self.classes.iter().filter(|c| !c.is_rehearsed())
+    }
+    /// The view without rehearsed classes.
+    pub fn without_rehearsal(&self) -> TrainView {
+        TrainView { classes: self.new_classes().cloned().collect(), ..self.clone() }
+    }
+    /// The view with `classes` beside its own.
+    pub fn with(mut self, classes: Vec<TrainClass>) -> TrainView {
+        self.classes.extend(classes);
+        self
     }
 }
 

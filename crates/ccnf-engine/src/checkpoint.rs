@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-const FORMAT: &str = "ccnf-checkpoint/1";
+const FORMAT: &str = "ccnf-checkpoint/2";
 const OPTIMIZER: &str = "optimizer/";
+const STRATEGY: &str = "strategy/";
 
 /// A model's state, and where in the run it was taken.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -23,6 +24,8 @@ pub struct Checkpoint {
     pub model: Snapshot,
     /// The optimiser's tensors, within a stage.
     pub optimizer: BTreeMap<String, StoredTensor>,
+    /// What the strategy keeps.
+    pub strategy: Snapshot,
     /// Decision thresholds by class (a quantile of image scores of normal training images).
     pub thresholds: BTreeMap<String, f64>,
 }
@@ -34,9 +37,10 @@ struct Header {
     stage: usize,
     step: Option<u64>,
     meta: serde_json::Value,
+    strategy: serde_json::Value,
     /// Class of every tensor that belongs to one; the others are shared.
     classes: BTreeMap<String, String>,
-    /// BLAKE3 of every model tensor's bytes.
+    /// BLAKE3 of every tensor's bytes but the optimiser's.
     hashes: BTreeMap<String, String>,
     thresholds: BTreeMap<String, f64>,
 }
@@ -50,7 +54,8 @@ pub fn write_checkpoint(path: &Path, c: &Checkpoint) -> Result<()> {
     let mut data: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
     let mut classes = BTreeMap::new();
     let mut hashes = BTreeMap::new();
-    for (name, t) in &c.model.tensors {
+    let kept = c.strategy.tensors.iter().map(|(name, t)| (format!("{STRATEGY}{name}"), t));
+    for (name, t) in c.model.tensors.iter().map(|(name, t)| (name.clone(), t)).chain(kept) {
         let b = bytes(&t.values);
         hashes.insert(name.clone(), blake3::hash(&b).to_hex().to_string());
         if let Owner::Class(class) = &t.owner {
@@ -67,6 +72,7 @@ pub fn write_checkpoint(path: &Path, c: &Checkpoint) -> Result<()> {
         stage: c.stage,
         step: c.step,
         meta: c.model.meta.clone(),
+        strategy: c.strategy.meta.clone(),
         classes,
         hashes,
         thresholds: c.thresholds.clone(),
@@ -115,6 +121,7 @@ pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
         step: header.step,
         model: Snapshot { tensors: BTreeMap::new(), meta: header.meta },
         optimizer: BTreeMap::new(),
+        strategy: Snapshot { tensors: BTreeMap::new(), meta: header.strategy },
         thresholds: header.thresholds,
     };
     for (name, view) in tensors.tensors() {
@@ -137,11 +144,18 @@ pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
                 if header.hashes.get(&name) != Some(&hash) {
                     return Err(damaged(path, &format!("the tensor `{name}` does not match its hash")));
                 }
-                c.model.tensors.insert(name, stored);
+                match name.strip_prefix(STRATEGY) {
+                    Some(n) => c.strategy.tensors.insert(n.to_owned(), stored),
+                    None => c.model.tensors.insert(name, stored),
+                };
             }
         }
     }
-    if let Some(missing) = header.hashes.keys().find(|n| !c.model.tensors.contains_key(*n)) {
+    let has = |name: &str| match name.strip_prefix(STRATEGY) {
+        Some(n) => c.strategy.tensors.contains_key(n),
+        None => c.model.tensors.contains_key(name),
+    };
+    if let Some(missing) = header.hashes.keys().find(|n| !has(n)) {
         return Err(damaged(path, &format!("the tensor `{missing}` is missing")));
     }
     Ok(c)
@@ -163,6 +177,10 @@ mod tests {
             step: Some(7),
             model: Snapshot { tensors, meta: serde_json::json!({"classes": ["bolt"]}) },
             optimizer: BTreeMap::from([("a.first".to_owned(), t(2.0, Owner::Shared))]),
+            strategy: Snapshot {
+                tensors: BTreeMap::from([("kept.0".to_owned(), t(3.0, Owner::Class("nut".into())))]),
+                meta: serde_json::json!([1, 2]),
+            },
             thresholds: BTreeMap::from([("bolt".to_owned(), 0.25)]),
         }
     }

@@ -96,7 +96,7 @@ pub fn run(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Resu
         let file = StageFile {
             evaluation,
             tensors: tensor_hashes(a.detector.as_ref()),
-            cost: cost(&a, trainable),
+            cost: cost(&a, trainable)?,
             thresholds,
         };
         folder.write_json(&stage_file(stage), &file)?;
@@ -130,15 +130,16 @@ fn without_null(v: serde_json::Value) -> serde_json::Value {
     }
 }
 
-fn cost(a: &Assembly, trainable: usize) -> StageCost {
+/// What the model and the strategy keep.
+fn cost(a: &Assembly, trainable: usize) -> Result<StageCost> {
     let (mut shared_bytes, mut class_bytes) = (0, BTreeMap::new());
-    for p in a.detector.params() {
-        match p.owner() {
-            Owner::Shared => shared_bytes += 4 * p.len(),
-            Owner::Class(c) => *class_bytes.entry(c.clone()).or_insert(0) += 4 * p.len(),
-        }
-    }
-    StageCost { trainable, shared_bytes, class_bytes }
+    let mut count = |owner: &Owner, values: usize| match owner {
+        Owner::Shared => shared_bytes += 4 * values,
+        Owner::Class(c) => *class_bytes.entry(c.clone()).or_insert(0) += 4 * values,
+    };
+    a.detector.params().iter().for_each(|p| count(p.owner(), p.len()));
+    a.strategy.state()?.tensors.values().for_each(|t| count(&t.owner, t.values.len()));
+    Ok(StageCost { trainable, shared_bytes, class_bytes })
 }
 
 type PerStage<T> = BTreeMap<usize, T>;

@@ -64,15 +64,20 @@ fn load(a: &mut Assembly, folder: &RunFolder, id: &str, stage: usize) -> Result<
     if partial.exists() {
         let c = read_checkpoint(&partial).and_then(|c| owned(c, id))?;
         if c.stage == stage {
-            restore(a.detector.as_mut(), &c.model)?;
+            put_back(a, &c)?;
             return Ok(Some(c));
         }
     }
     if stage > 0 {
         let c = read_checkpoint(&folder.stage_checkpoint(stage - 1)).and_then(|c| owned(c, id))?;
-        restore(a.detector.as_mut(), &c.model)?;
+        put_back(a, &c)?;
     }
     Ok(None)
+}
+
+fn put_back(a: &mut Assembly, c: &Checkpoint) -> Result<()> {
+    restore(a.detector.as_mut(), &c.model)?;
+    a.strategy.restore(&c.strategy)
 }
 
 fn owned(c: Checkpoint, id: &str) -> Result<Checkpoint> {
@@ -95,9 +100,11 @@ pub(crate) fn train_stage(
     earlier: &BTreeMap<String, f64>,
 ) -> Result<Trained> {
     let Place { folder, cache, id, observer } = place;
-    let view = train_view(a, cache, stage, observer)?;
+    let own = train_view(a, cache, stage, observer)?;
     let scope = a.stages[stage].scope;
     let interrupted = if in_memory { None } else { load(a, folder, id, stage)? };
+    let rehearsed = a.strategy.rehearsal(&own).at(|| format!("stage {stage}"))?;
+    let view = own.with(rehearsed);
     let mut first_step = 0;
     match interrupted {
         Some(c) => {
@@ -108,6 +115,7 @@ pub(crate) fn train_stage(
         }
         None => a.detector.begin_stage(&view, scope).at(|| format!("stage {stage}"))?,
     }
+    a.strategy.begin_stage(stage, a.detector.as_mut()).at(|| format!("stage {stage}"))?;
     let trainable = a.detector.trainable();
     let steps = a.detector.steps(stage);
     let mut events = Events::resume(&folder.file("events.jsonl"), stage, first_step)?;
@@ -116,7 +124,8 @@ pub(crate) fn train_stage(
         observer.advance(first_step, "");
     }
     for step in first_step..steps {
-        let report = a.detector.step(&view, step).at(|| format!("stage {stage}, step {step}"))?;
+        let report =
+            a.detector.step(&view, step, a.strategy.as_mut()).at(|| format!("stage {stage}, step {step}"))?;
         events.write(stage, step, &report)?;
         let loss: f64 = report.iter().filter(|(k, _)| k.ends_with(".loss")).map(|(_, v)| v).sum();
         observer.advance(step + 1, &format!("loss {loss:.3}"));
@@ -127,6 +136,7 @@ pub(crate) fn train_stage(
                 step: Some(step + 1),
                 model: snapshot(a.detector.as_ref()),
                 optimizer: a.detector.optimizer_state()?,
+                strategy: a.strategy.state()?,
                 thresholds: earlier.clone(),
             };
             write_checkpoint(&folder.partial_checkpoint(), &c)?;
@@ -137,7 +147,7 @@ pub(crate) fn train_stage(
     }
     observer.start(&format!("stage {}: statistics", stage + 1), 1);
     a.detector.end_stage(&view).at(|| format!("stage {stage}"))?;
-    a.strategy.end_stage(stage, a.detector.as_mut())?;
+    a.strategy.end_stage(&view, a.detector.as_mut()).at(|| format!("stage {stage}"))?;
     let mut thresholds = earlier.clone();
     thresholds.extend(fit_thresholds(a, &view)?);
     observer.finish();
@@ -147,6 +157,7 @@ pub(crate) fn train_stage(
         step: None,
         model: snapshot(a.detector.as_ref()),
         optimizer: BTreeMap::new(),
+        strategy: a.strategy.state()?,
         thresholds: thresholds.clone(),
     };
     write_checkpoint(&folder.stage_checkpoint(stage), &c)?;
@@ -157,7 +168,7 @@ pub(crate) fn train_stage(
 /// Loads the state after `stage`, whose training is finished.
 pub(crate) fn load_stage(a: &mut Assembly, folder: &RunFolder, id: &str, stage: usize) -> Result<Checkpoint> {
     let c = read_checkpoint(&folder.stage_checkpoint(stage)).and_then(|c| owned(c, id))?;
-    restore(a.detector.as_mut(), &c.model)?;
+    put_back(a, &c)?;
     Ok(c)
 }
 

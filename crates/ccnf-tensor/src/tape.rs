@@ -153,6 +153,30 @@ impl Grads {
         }
     }
 
+    /// Adds `values`, row-major, to a leaf's gradient.
+    pub fn add(&mut self, leaf: &Mat, values: &[f32]) -> Result<()> {
+        #[cfg(not(feature = "cuda"))]
+        {
+            let gradient = self.buffer(leaf)?;
+            if gradient.len() != values.len() {
+                return Err(TensorError::shape(
+                    "Grads::add",
+                    gradient.len().to_string(),
+                    values.len().to_string(),
+                ));
+            }
+            gradient.iter_mut().zip(values).for_each(|(g, v)| *g += v);
+            Ok(())
+        }
+        #[cfg(feature = "cuda")]
+        {
+            let sum = self.of(leaf)?.iter().zip(values).map(|(g, v)| g + v).collect();
+            let mut sum = device_buffer(leaf, sum)?;
+            std::mem::swap(self.buffer(leaf)?, sum.buffer(leaf)?);
+            Ok(())
+        }
+    }
+
     pub(crate) fn buffer(&mut self, leaf: &Mat) -> Result<&mut <Dev as Storage<f32>>::Vec> {
         self.0.get_or_alloc_mut(leaf).map_err(|e| TensorError::device("gradient", e))
     }

@@ -151,6 +151,8 @@ ccnf::register_component!(
 struct Stages {
     forgets: bool,
 }
+impl UpdateRule for Stages {}
+
 impl Strategy for Stages {
     fn stages(&self, tasks: &[Vec<String>]) -> Vec<Stage> {
         let mut stages: Vec<_> =

@@ -61,13 +61,14 @@ pub use ccnf_core::{
 pub mod prelude {
     pub use ccnf_core::{
         BlockCondition, Build, Candidate, Component, Conditioner, ConditionerSpec, Coupling, CouplingOutput,
-        CouplingSpec, Dataset, DatasetIndex, DatasetSpec, Detector, DetectorSpec, EncodedImage, Encoder,
-        EncoderInput, EncoderSpec, Error, ErrorKind, FlowOutput, FusionConfig, ImageFeatures, ImageScores,
-        ImageSource, LevelMap, LevelNorm, LevelSpec, LikelihoodScoring, LogLikelihood, Mask, MaskSource,
-        Negative, OpenedImage, Peers, Ranking, Regularizer, RegularizerSpec, Result, ResultExt, RgbImage,
-        RouteInput, Router, RouterSpec, RowInit, ScoreRequest, Scorer, ScorerSpec, Section, Shortlist,
-        Snapshot, Stage, Stateful, StepReport, StoredTensor, Strategy, StrategySpec, TokenLikelihoods,
-        TrainClass, TrainScope, TrainView, Values, unknown_class,
+        CouplingSpec, Dataset, DatasetIndex, DatasetSpec, Detector, DetectorSpec, Distillation, EncodedImage,
+        Encoder, EncoderInput, EncoderSpec, Error, ErrorKind, FlowOutput, FusionConfig, ImageFeatures,
+        ImageScores, ImageSource, LevelMap, LevelNorm, LevelSpec, LikelihoodScoring, LogLikelihood, Mask,
+        MaskSource, Negative, OpenedImage, Peers, Ranking, Regularizer, RegularizerSpec, Result, ResultExt,
+        RgbImage, RouteInput, Router, RouterSpec, RowInit, ScoreRequest, Scorer, ScorerSpec, Section,
+        Shortlist, Snapshot, Stage, Stateful, StepReport, StoredTensor, Strategy, StrategySpec,
+        TokenLikelihoods, TrainClass, TrainScope, TrainView, Update, UpdateRule, Values, unknown_class,
+        update,
     };
     pub use ccnf_tensor::ops;
     pub use ccnf_tensor::ops::{Film, Index, RowTable};

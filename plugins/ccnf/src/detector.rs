@@ -107,7 +107,7 @@ impl Ccnf {
                 let trainable = match (scope, p.owner()) {
                     (TrainScope::All, _) => true,
                     (TrainScope::NewClasses, Owner::Shared) => false,
-                    (TrainScope::NewClasses, Owner::Class(c)) => view.classes().iter().any(|v| v.name() == c),
+                    (TrainScope::NewClasses, Owner::Class(c)) => view.new_classes().any(|v| v.name() == c),
                 };
                 p.set_trainable(trainable);
             }
@@ -143,7 +143,7 @@ impl Detector for Ccnf {
         self.train.phase(stage).steps
     }
 
-    fn step(&mut self, view: &TrainView, step: u64) -> Result<StepReport> {
+    fn step(&mut self, view: &TrainView, step: u64, rule: &mut dyn UpdateRule) -> Result<StepReport> {
         let mut report = StepReport::new();
         let context = StepContext {
             view,
@@ -153,7 +153,7 @@ impl Detector for Ccnf {
             step,
         };
         for level in &mut self.levels {
-            level.step(&context, &mut report)?;
+            level.step(&context, rule, &mut report)?;
         }
         Ok(report)
     }

@@ -89,7 +89,12 @@ impl LevelFlow {
     }
 
     /// One optimiser step.
-    pub(crate) fn step(&mut self, context: &StepContext<'_>, report: &mut StepReport) -> Result<()> {
+    pub(crate) fn step(
+        &mut self,
+        context: &StepContext<'_>,
+        rule: &mut dyn UpdateRule,
+        report: &mut StepReport,
+    ) -> Result<()> {
         let StepContext { view, train, regularizers, streams, step } = *context;
         let stage = view.stage();
         let mut rng = streams.stream(&format!("train.stage{stage}.level{}", self.number), step);
@@ -119,16 +124,14 @@ impl LevelFlow {
         }
         let lr = train.lr(stage, step);
         let mut params = self.flow.params_mut();
-        let norm = self.adam.step(&mut params, &mut grads, lr).map_err(|e| {
-            Error::from(e)
-                .at(format!("level `{}`, stage {stage}, step {step}", view.levels()[self.number].name))
-        })?;
+        let norm = update(&mut self.adam, &mut params, &mut grads, lr, rule)
+            .at(|| format!("level `{}`, stage {stage}, step {step}", view.levels()[self.number].name))?;
         let mut put = |key: &str, value: f64| report.insert(format!("level{}.{key}", self.number), value);
         put("loss", f64::from(loss));
         for t in &losses.terms {
             put(t.name, f64::from(t.value));
         }
-        put("grad_norm", norm);
+        norm.map(|n| put("grad_norm", n));
         put("lr", lr);
         let mean = |v: &VarVec| {
             v.as_vec().iter().map(|v| f64::from(*v)).sum::<f64>() / batch.class.len().max(1) as f64

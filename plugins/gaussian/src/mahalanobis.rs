@@ -61,6 +61,7 @@ impl Mahalanobis {
 
 impl Detector for Mahalanobis {
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
+        let view = &view.without_rehearsal();
         self.model.check(view)?;
         let mut names = BTreeSet::new();
         for class in view.classes() {
@@ -87,14 +88,16 @@ impl Detector for Mahalanobis {
         0
     }
 
-    fn step(&mut self, _view: &TrainView, _step: u64) -> Result<StepReport> {
+    fn step(&mut self, _: &TrainView, _: u64, _: &mut dyn UpdateRule) -> Result<StepReport> {
         Err(Error::new(
             ErrorKind::Contract,
             "the detector `mahalanobis` is fitted in closed form and makes no steps",
         ))
     }
 
+    /// Rehearsed classes were fitted on all their images and stay as they are.
     fn end_stage(&mut self, view: &TrainView) -> Result<()> {
+        let view = &view.without_rehearsal();
         self.model.check(view)?;
         self.model.fit(view)?;
         let model = &self.model;

@@ -19,6 +19,8 @@ impl FineTune {
     }
 }
 
+impl UpdateRule for FineTune {}
+
 impl Strategy for FineTune {
     fn stages(&self, tasks: &[Vec<String>]) -> Vec<Stage> {
         tasks.iter().map(|t| Stage { classes: t.clone(), scope: TrainScope::All }).collect()

@@ -23,14 +23,16 @@ impl FreezeExpand {
     }
 }
 
+impl UpdateRule for FreezeExpand {}
+
 impl Strategy for FreezeExpand {
     fn stages(&self, tasks: &[Vec<String>]) -> Vec<Stage> {
         let scope = |task: usize| if task == 0 { TrainScope::All } else { TrainScope::NewClasses };
         tasks.iter().enumerate().map(|(i, t)| Stage { classes: t.clone(), scope: scope(i) }).collect()
     }
 
-    fn end_stage(&mut self, stage: usize, detector: &mut dyn Detector) -> Result<()> {
-        if stage == 0 { detector.freeze_shared() } else { Ok(()) }
+    fn end_stage(&mut self, view: &TrainView, detector: &mut dyn Detector) -> Result<()> {
+        if view.stage() == 0 { detector.freeze_shared() } else { Ok(()) }
     }
 
     fn promises_no_forgetting(&self) -> bool {
@@ -82,7 +84,9 @@ mod tests {
     #[test]
     fn an_error_of_the_detector_is_passed_on() {
         let mut detector = Recorder { fail_to_freeze: true, ..Recorder::default() };
-        assert!(strategy("freeze-expand").end_stage(0, &mut detector).is_err());
+        assert!(
+            strategy("freeze-expand").end_stage(&TrainView::new(0, vec![], vec![]), &mut detector).is_err()
+        );
     }
 
     #[test]

@@ -19,6 +19,8 @@ impl Joint {
     }
 }
 
+impl UpdateRule for Joint {}
+
 impl Strategy for Joint {
     fn stages(&self, tasks: &[Vec<String>]) -> Vec<Stage> {
         let classes = tasks.concat();

@@ -29,7 +29,7 @@ impl Detector for Recorder {
     fn steps(&self, _stage: usize) -> u64 {
         0
     }
-    fn step(&mut self, _view: &TrainView, _step: u64) -> Result<StepReport> {
+    fn step(&mut self, _: &TrainView, _: u64, _: &mut dyn UpdateRule) -> Result<StepReport> {
         Ok(StepReport::new())
     }
     fn end_stage(&mut self, view: &TrainView) -> Result<()> {
@@ -61,7 +61,7 @@ impl Detector for Recorder {
 /// The strategy of this name, from the registry.
 pub(crate) fn strategy(name: &str) -> Box<dyn Strategy> {
     let root = Config::from_json("test", &json!({ "strategy": { "kind": name } })).unwrap().root().unwrap();
-    build::<dyn Strategy>(&root.child("strategy"), &StrategySpec {}).unwrap()
+    build::<dyn Strategy>(&root.child("strategy"), &StrategySpec { streams: Streams::new(1) }).unwrap()
 }
 
 /// Three tasks with four classes.
@@ -74,9 +74,12 @@ pub(crate) fn run(strategy: &mut dyn Strategy, detector: &mut dyn Detector) {
     for (i, stage) in strategy.stages(&tasks()).into_iter().enumerate() {
         let classes = stage.classes.iter().map(|c| TrainClass::new(c, vec![])).collect();
         let view = TrainView::new(i, vec![], classes);
+        let rehearsed = strategy.rehearsal(&view).unwrap();
+        let view = view.with(rehearsed);
         detector.begin_stage(&view, stage.scope).unwrap();
+        strategy.begin_stage(i, detector).unwrap();
         detector.end_stage(&view).unwrap();
-        strategy.end_stage(i, detector).unwrap();
+        strategy.end_stage(&view, detector).unwrap();
     }
     let all: Vec<String> = tasks().concat();
     assert_eq!(detector.classes(), all, "every class is new exactly once");

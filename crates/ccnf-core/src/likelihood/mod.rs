@@ -66,7 +66,8 @@ impl LikelihoodScoring {
     /// Ends a stage: routers learn the classes, the scorer is calibrated after the first stage, and the mean and std of the training
     /// maps of every class of `view` are stored. A class that already has statistics gets new ones (fine-tuning).
     pub fn end_stage(&mut self, view: &TrainView, classes: &[String], ll: &LogLikelihood<'_>) -> Result<()> {
-        self.router.observe(view)?;
+        // A rehearsed class was observed with all its images.
+        self.router.observe(&view.without_rehearsal())?;
         if self.known_at.is_empty() {
             self.calibrate(view, classes, ll)?;
         }

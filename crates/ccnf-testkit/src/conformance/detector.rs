@@ -9,12 +9,13 @@
 //! * the route of an image is the same whether its class is given or not, alone and in company;
 //! * shifted features score higher than normal ones;
 //! * features that are short or not finite, and classes without images, are errors;
+//! * strategies take part in steps (`detector_rules.rs`);
 //! * the same seed gives the same bits; checkpoints bring everything back (`detector_resume.rs`).
 
 use super::common::{Must, finite, listed, refused, same_bits, unchanged};
 use super::detector_bench::*;
-use super::detector_resume;
 use super::entry::Case;
+use super::{detector_resume, detector_rules};
 use ccnf::core::hashes;
 use ccnf::prelude::*;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub(super) fn check(case: &Case<dyn Detector>) {
     unusable_images(case, &*d);
     unusable_training(case);
     unfrozen(case);
+    detector_rules::check(case);
     detector_resume::check(case, &*d);
 }
 

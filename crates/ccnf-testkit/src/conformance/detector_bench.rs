@@ -2,7 +2,7 @@
 
 use super::common::Must;
 use super::entry::Case;
-use ccnf::core::{PhaseConfig, TrainConfig};
+use ccnf::core::{PhaseConfig, PlainUpdate, TrainConfig};
 use ccnf::prelude::*;
 use std::sync::Arc;
 
@@ -105,7 +105,7 @@ pub(super) fn train(d: &mut dyn Detector, view: &TrainView, scope: TrainScope) -
 /// The rest of a stage, from a step on.
 pub(super) fn continue_from(d: &mut dyn Detector, view: &TrainView, first: u64) -> Result<()> {
     for step in first..d.steps(view.stage()) {
-        for (what, value) in d.step(view, step)? {
+        for (what, value) in d.step(view, step, &mut PlainUpdate)? {
             assert!(value.is_finite(), "step {step} reports {what} = {value}");
         }
     }

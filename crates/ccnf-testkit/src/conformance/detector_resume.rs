@@ -8,7 +8,7 @@
 use super::common::{Must, same_bits, unchanged};
 use super::detector_bench::*;
 use super::entry::Case;
-use ccnf::core::{hashes, restore, snapshot};
+use ccnf::core::{PlainUpdate, hashes, restore, snapshot};
 use ccnf::prelude::*;
 use std::collections::BTreeMap;
 
@@ -79,7 +79,7 @@ fn interrupted(case: &Case<dyn Detector>, stage: usize, before: Option<&Snapshot
             taken.push(Checkpoint { step, model: snapshot(&*undisturbed), optimizer });
         }
         if step < steps {
-            undisturbed.step(&view, step).must(&at);
+            undisturbed.step(&view, step, &mut PlainUpdate).must(&at);
         }
     }
     undisturbed.end_stage(&view).must(&at);

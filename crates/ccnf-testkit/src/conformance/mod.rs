@@ -28,6 +28,7 @@ mod dataset;
 mod detector;
 mod detector_bench;
 mod detector_resume;
+mod detector_rules;
 mod encoder;
 mod entry;
 mod regularizer;

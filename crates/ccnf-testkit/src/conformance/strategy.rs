@@ -5,7 +5,7 @@ use super::entry::Case;
 use ccnf::prelude::*;
 
 pub(super) fn spec() -> StrategySpec {
-    StrategySpec {}
+    StrategySpec { streams: Streams::new(1) }
 }
 
 /// Classes per task.
