@@ -22,7 +22,7 @@ fn the_bundle_registers_these_components_and_no_others() {
         ("regularizer", &["balance", "entropy", "latent-variance", "log-det", "mutual-information", "scale"]),
         ("scorer", &["likelihood", "likelihood-entropy"]),
         ("router", &["given", "likelihood", "prototype"]),
-        ("strategy", &["fine-tune", "freeze-expand", "joint"]),
+        ("strategy", &["ewc", "fine-tune", "freeze-expand", "joint", "lwf", "replay", "si"]),
     ];
     let expected: Vec<_> =
         expected.iter().flat_map(|(kind, names)| names.iter().map(move |name| (*kind, *name))).collect();

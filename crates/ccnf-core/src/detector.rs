@@ -130,7 +130,8 @@ pub trait Detector: Stateful + Shareable {
         Ok(())
     }
     /// Keeps what the model says to training tokens near what it said in the state `teacher`: further steps add
-    /// `weight * mean |output - teacher's output|^2 / D` over the tokens of a step. `None` ends it.
+    /// `weight * mean |output - teacher's output|^2 / D` over the tokens of a step, which
+    /// the report gives unweighted as `distillation`. `None` ends it.
     fn distil(&mut self, teacher: Option<Distillation>) -> Result<()> {
         match teacher {
             None => Ok(()),

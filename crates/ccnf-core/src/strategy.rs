@@ -3,6 +3,7 @@
 use crate::detector::{Detector, TrainScope};
 use crate::error::Result;
 use crate::state::Snapshot;
+use crate::train::TrainConfig;
 use crate::update::UpdateRule;
 use crate::view::{TrainClass, TrainView};
 use ccnf_tensor::Streams;
@@ -19,6 +20,8 @@ pub struct Stage {
 /// What a strategy's constructor gets.
 #[derive(Debug, Clone)]
 pub struct StrategySpec {
+    /// The `[train]` section.
+    pub train: TrainConfig,
     /// Random streams of the run.
     pub streams: Streams,
 }

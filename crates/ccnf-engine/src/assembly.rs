@@ -81,12 +81,10 @@ impl Assembly {
         let tasks = protocol.tasks(&index.classes(), &root.child("protocol"))?;
         index.retain(|c| tasks.iter().flatten().any(|t| t == c));
         let (train_index, test_index) = index.split()?;
-        let strategy = build::<dyn Strategy>(
-            &root.component("strategy", &defaults.strategy),
-            &StrategySpec { streams: Streams::new(top.seed) },
-        )?;
-        let stages = strategy.stages(&tasks);
         let Model { encoder, detector, train, scoring, run } = build_model(config)?;
+        let spec = StrategySpec { train: train.clone(), streams: Streams::new(top.seed) };
+        let strategy = build::<dyn Strategy>(&root.component("strategy", &defaults.strategy), &spec)?;
+        let stages = strategy.stages(&tasks);
         Ok(Assembly {
             config: config.clone(),
             dataset,

@@ -163,9 +163,17 @@ impl Scoring<'_> {
         })?;
         let masks = self.masks(&scored)?;
         let mut metrics = BTreeMap::new();
-        for u in Use::ALL {
-            image_metrics(&scored, u, &mut metrics)?;
-            pixel_metrics(&scored, &masks, u, &mut metrics)?;
+        image_metrics(&scored, Use::Given, &mut metrics)?;
+        pixel_metrics(&scored, &masks, Use::Given, &mut metrics)?;
+        if scored.iter().all(|s| s.score.scores.routed_class == class) {
+            // The same maps, so the same numbers: pixel metrics are a large part of scoring.
+            for name in METRICS {
+                let same = metrics[&format!("{name}.{}", Use::Given)].clone();
+                metrics.insert(format!("{name}.{}", Use::Routed), same);
+            }
+        } else {
+            image_metrics(&scored, Use::Routed, &mut metrics)?;
+            pixel_metrics(&scored, &masks, Use::Routed, &mut metrics)?;
         }
         let images = scored
             .iter()

@@ -5,6 +5,7 @@ use crate::flow::{Flow, FlowSpec};
 use crate::init::{RowInitConfig, initial_row};
 use crate::level::{LevelFlow, StepContext};
 use crate::sampler::Standard;
+use crate::teacher::Teacher;
 use ccnf::core::TrainConfig;
 use ccnf::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,7 @@ impl Ccnf {
                 standard: Standard::new(&scope, level.channels)?,
                 flow: Flow::new(&config, build, &spec)?,
                 adam: Adam::new(build.train.adam()),
+                teacher: None,
             });
         }
         let regularizers = build
@@ -242,6 +244,14 @@ impl Detector for Ccnf {
             level.adam.restore(&level.flow.params(), steps, |name| {
                 Some((find(name, "first")?, find(name, "second")?))
             })?;
+        }
+        Ok(())
+    }
+
+    /// The outputs are the latents `z`.
+    fn distil(&mut self, teacher: Option<Distillation>) -> Result<()> {
+        for level in &mut self.levels {
+            level.teacher = teacher.as_ref().map(|t| Teacher::new(&level.flow, t)).transpose()?;
         }
         Ok(())
     }

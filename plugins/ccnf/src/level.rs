@@ -3,6 +3,7 @@
 use crate::flow::Flow;
 use crate::loss::{flow_output, log_prior, step_loss};
 use crate::sampler::{Batch, Standard, sample};
+use crate::teacher::Teacher;
 use ccnf::core::TrainConfig;
 use ccnf::prelude::*;
 use ccnf::rand::Rng;
@@ -13,6 +14,8 @@ pub(crate) struct LevelFlow {
     pub(crate) standard: Standard,
     pub(crate) flow: Flow,
     pub(crate) adam: Adam,
+    /// Whose latents later steps are kept near.
+    pub(crate) teacher: Option<Teacher>,
 }
 
 /// Rows of one forward when images are scored: enough that calls and what the rows share cost little, few enough that the layers'
@@ -112,10 +115,20 @@ impl LevelFlow {
         self.flow.begin_step((stage == 0).then_some(step))?;
         let x = constant(&batch.x);
         let negatives = self.negatives(&batch, &classes, known.len(), regularizers, &mut rng)?;
+        let target = match &mut self.teacher {
+            None => None,
+            Some(t) => {
+                let condition = |flow: &Flow| flow.condition(&classes, &batch.class, &batch.position);
+                Some((t.latents(&mut self.flow, &x, &condition)?, t.weight))
+            }
+        };
         let (loss, losses, mut grads) = gradients(|| {
             let output =
                 flow_output(&self.flow, &x, &classes, &batch.class, &batch.position, negatives.as_deref())?;
-            let losses = step_loss(output, regularizers)?;
+            let mut losses = step_loss(output, regularizers)?;
+            if let Some((target, weight)) = &target {
+                losses.keep_near(target, *weight)?;
+            }
             Ok::<_, Error>((losses.total.clone(), losses))
         })?;
         if !loss.is_finite() {

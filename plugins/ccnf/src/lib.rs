@@ -7,6 +7,7 @@ mod init;
 mod level;
 mod loss;
 mod sampler;
+mod teacher;
 
 pub use config::{CcnfConfig, Mixing};
 pub use detector::Ccnf;

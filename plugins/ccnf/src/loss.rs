@@ -25,6 +25,17 @@ pub struct StepLosses {
     pub output: FlowOutput,
 }
 
+impl StepLosses {
+    /// Adds `weight * mean |z - target|^2 / D` (distillation).
+    pub fn keep_near(&mut self, target: &Mat, weight: f32) -> Result<()> {
+        let term = ops::mean_square(&(self.output.z.clone() - constant(target)))?;
+        let value = term.as_vec().first().copied().unwrap_or(f32::NAN);
+        self.terms.push(Term { name: "distillation", weight, value });
+        self.total = self.total.clone() + term * weight;
+        Ok(())
+    }
+}
+
 /// The flow's output for tokens `x` of the classes `classes` (indices of known classes; `class` is each token's entry there), with the
 /// likelihood under `negatives` (indices of known classes, one per token) if given.
 ///

@@ -1,6 +1,6 @@
 //! A detector for the tests that writes down what is asked of it.
 
-use ccnf::core::{Config, build};
+use ccnf::core::{Config, PhaseConfig, TrainConfig, build};
 use ccnf::prelude::*;
 use serde_json::json;
 
@@ -58,10 +58,32 @@ impl Detector for Recorder {
     }
 }
 
-/// The strategy of this name, from the registry.
+/// The spec of the tests' strategies.
+pub(crate) fn spec() -> StrategySpec {
+    let phase = PhaseConfig { tokens: 4, ..PhaseConfig::default() };
+    let train = TrainConfig { first: phase.clone(), later: phase, ..TrainConfig::default() };
+    StrategySpec { train, streams: Streams::new(1) }
+}
+
+/// The strategy of this name with these keys, from the registry.
+pub(crate) fn built(name: &str, config: serde_json::Value) -> Result<Box<dyn Strategy>> {
+    built_with(name, config, &spec())
+}
+
+/// The same with another spec.
+pub(crate) fn built_with(
+    name: &str,
+    mut config: serde_json::Value,
+    spec: &StrategySpec,
+) -> Result<Box<dyn Strategy>> {
+    config["kind"] = json!(name);
+    let root = Config::from_json("test", &json!({ "strategy": config }))?.root()?;
+    build::<dyn Strategy>(&root.child("strategy"), spec)
+}
+
+/// The strategy of this name with its defaults.
 pub(crate) fn strategy(name: &str) -> Box<dyn Strategy> {
-    let root = Config::from_json("test", &json!({ "strategy": { "kind": name } })).unwrap().root().unwrap();
-    build::<dyn Strategy>(&root.child("strategy"), &StrategySpec { streams: Streams::new(1) }).unwrap()
+    built(name, json!({})).unwrap()
 }
 
 /// Three tasks with four classes.

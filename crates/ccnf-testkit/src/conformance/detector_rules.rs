@@ -2,13 +2,14 @@
 //!
 //! * a rule that skips updates sees a gradient of every trainable tensor's optimiser, and no trainable tensor changes;
 //! * without skipping, a rule is asked before and told after every update;
+//! * a detector that takes a teacher stays near it, reports the distance as `distillation`, and at weight 0 trains as without;
 //! * classes that are rehearsed are trained on beside the new ones without being learnt anew; what a closed form made of all their
 //!   images stays bit for bit.
 
-use super::common::{Must, unchanged};
+use super::common::{Must, same_bits, unchanged};
 use super::detector_bench::*;
 use super::entry::Case;
-use ccnf::core::hashes;
+use ccnf::core::{PlainUpdate, hashes, snapshot};
 use ccnf::prelude::*;
 use std::collections::BTreeSet;
 
@@ -45,6 +46,7 @@ impl UpdateRule for Watch {
 pub(super) fn check(case: &Case<dyn Detector>) {
     if case.build(&spec()).steps(0) > 0 {
         skips(case);
+        distils(case);
     }
     rehearses(case);
 }
@@ -71,6 +73,44 @@ fn skips(case: &Case<dyn Detector>) {
     let mut rule = Watch::new(Update::Make);
     d.step(&view(0), 0, &mut rule).must(&at);
     assert_eq!(rule.after, rule.before, "{at}: told of {} updates, asked for {}", rule.after, rule.before);
+}
+
+/// Trains the second stage under a teacher of this weight: the distances to the teacher that the first and the last step report, and the
+/// maps of an old class in the end. `None`: there are no outputs to distil.
+fn taught(case: &Case<dyn Detector>, weight: Option<f32>, at: &str) -> Option<([f64; 2], Vec<f32>)> {
+    let mut d = case.build(&spec());
+    train(&mut *d, &view(0), TrainScope::All).must(at);
+    let teacher = snapshot(&*d);
+    d.begin_stage(&view(1), TrainScope::All).must(at);
+    match d.distil(weight.map(|weight| Distillation { teacher, weight })) {
+        Err(e) if e.kind() == ErrorKind::Usage => return None,
+        set => set.must(at),
+    }
+    let distance = |d: &mut dyn Detector, step: u64| -> f64 {
+        let report = d.step(&view(1), step, &mut PlainUpdate).must(at);
+        report.iter().filter(|(name, _)| name.ends_with("distillation")).map(|(_, v)| v).sum()
+    };
+    let (first, steps) = (distance(&mut *d, 0), d.steps(1));
+    (1..steps - 1).for_each(|step| drop(distance(&mut *d, step)));
+    let last = distance(&mut *d, steps - 1);
+    d.end_stage(&view(1)).must(at);
+    Some(([first, last], given_maps(&*d, &held_out("bolt"), "bolt", at).concat()))
+}
+
+fn distils(case: &Case<dyn Detector>) {
+    let at = case.at("distillation");
+    let Some((free, unheld)) = taught(case, Some(0.0), &at) else { return };
+    let Some((_, without)) = taught(case, None, &at) else { panic!("{at}: no teacher is refused") };
+    same_bits(&unheld, &without, &format!("{at}, a teacher of weight 0"));
+    let held = taught(case, Some(100.0), &at).map_or([f64::NAN; 2], |t| t.0);
+    // Near 0, not 0: a step may begin with a power iteration, which the teacher does not make.
+    assert!(held[0] < 0.5 * free[1], "{at}: it starts at {} from itself and ends at {}", held[0], free[1]);
+    assert!(
+        held[1] < 0.5 * free[1],
+        "{at}: it ends at {} from its teacher, and at {} unheld",
+        held[1],
+        free[1]
+    );
 }
 
 fn rehearses(case: &Case<dyn Detector>) {

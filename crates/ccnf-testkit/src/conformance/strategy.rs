@@ -2,10 +2,11 @@
 //! twice gives the same stages. A protocol without tasks has no stages.
 
 use super::entry::Case;
+use ccnf::core::TrainConfig;
 use ccnf::prelude::*;
 
 pub(super) fn spec() -> StrategySpec {
-    StrategySpec { streams: Streams::new(1) }
+    StrategySpec { train: TrainConfig::default(), streams: Streams::new(1) }
 }
 
 /// Classes per task.
