@@ -16,7 +16,7 @@ fn the_bundle_registers_these_components_and_no_others() {
     let expected: [(&str, &[&str]); 9] = [
         ("dataset", &["folder", "mvtec", "synthetic"]),
         ("encoder", &["efficientnet-lite0", "features", "onnx"]),
-        ("detector", &["ccnf", "mahalanobis"]),
+        ("detector", &["ccnf", "mahalanobis", "patch-memory"]),
         ("coupling", &["additive", "affine"]),
         ("conditioner", &["embedding", "film"]),
         ("regularizer", &["balance", "entropy", "latent-variance", "log-det", "mutual-information", "scale"]),
@@ -121,6 +121,17 @@ fn ccnf_detectors_of_other_parts_conform() {
     });
     for keys in [film, additive] {
         conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
+    }
+}
+
+#[test]
+fn patch_memory_detectors_conform() {
+    for keys in [
+        json!({ "patches": 20 }),
+        json!({ "patches": 15, "coreset": "random", "neighbours": 3, "router": { "kind": "likelihood" } }),
+        json!({ "patches": 30, "candidates": 0 }),
+    ] {
+        conformance::detector("patch-memory", &Extra::default().with("detector", "patch-memory", keys));
     }
 }
 

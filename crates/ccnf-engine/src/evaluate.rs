@@ -69,6 +69,6 @@ pub fn evaluate_run(
     };
     let known = a.detector.classes();
     let classes: Vec<(String, usize)> = a.classes().into_iter().filter(|(c, _)| known.contains(c)).collect();
-    let evaluation = scoring.stage(checkpoint.stage, &classes, observer)?;
+    let evaluation = scoring.stage(checkpoint.stage, &classes, None, observer)?;
     Ok(EvalOutcome { stage: checkpoint.stage, evaluation })
 }

@@ -91,7 +91,8 @@ pub fn run(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Resu
             detector: a.detector.as_ref(),
             config: &a.scoring,
         };
-        let evaluation = scoring.stage(stage, &classes, observer)?;
+        let before = files.last().map(|f| &f.evaluation);
+        let evaluation = scoring.stage(stage, &classes, before, observer)?;
         folder.write(&format!("scores/stage{stage}.csv"), &scores_csv(&evaluation)?)?;
         let file = StageFile {
             evaluation,

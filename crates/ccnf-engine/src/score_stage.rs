@@ -123,18 +123,21 @@ impl Scoring<'_> {
         self.cache.get_or_encode(self.dataset, &sources, self.encoder, &mut |_| {})
     }
 
-    /// Scores all classes, in order.
+    /// Scores all classes, in order. `before` is the evaluation of the stage before: where no map of a class has changed, neither have
+    /// its numbers with the class given.
     pub(crate) fn stage(
         &self,
         stage: usize,
         classes: &[(String, usize)],
+        before: Option<&StageEvaluation>,
         observer: &dyn Observer,
     ) -> Result<StageEvaluation> {
         let classes: Vec<_> = classes.iter().filter(|(_, learnt)| *learnt <= stage).collect();
         observer.start(&format!("stage {}: scoring", stage + 1), classes.len() as u64);
         let mut out = Vec::with_capacity(classes.len());
         for (i, (class, learnt)) in classes.into_iter().enumerate() {
-            out.push(self.class(class, *learnt).at(|| format!("class `{class}`"))?);
+            let before = before.and_then(|b| b.classes.iter().find(|c| c.class == *class));
+            out.push(self.class(class, *learnt, before).at(|| format!("class `{class}`"))?);
             observer.advance(i as u64 + 1, class);
         }
         observer.finish();
@@ -143,7 +146,12 @@ impl Scoring<'_> {
         Ok(StageEvaluation { stage, classes: out, shortlist })
     }
 
-    fn class(&self, class: &str, learnt: usize) -> Result<ClassEvaluation> {
+    fn class(
+        &self,
+        class: &str,
+        learnt: usize,
+        before: Option<&ClassEvaluation>,
+    ) -> Result<ClassEvaluation> {
         let features = self.features(class)?;
         let scored = self.test.score_class(class, |_| {
             let images: Vec<&dyn ImageFeatures> = features.iter().map(|f| f.as_ref()).collect();
@@ -161,32 +169,33 @@ impl Scoring<'_> {
                 })
                 .collect()
         })?;
-        let masks = self.masks(&scored)?;
+        let images: Vec<ImageRow> = scored.iter().map(image_row).collect();
+        // Pixel metrics are a large part of scoring: nothing is computed twice.
+        let same_maps = |b: &&ClassEvaluation| {
+            b.images.len() == images.len()
+                && b.images.iter().zip(&images).all(|(b, i)| b.image == i.image && b.map_hash == i.map_hash)
+        };
+        let unchanged = before.filter(same_maps);
+        let at_home = images.iter().all(|i| i.routed_class == class);
+        let masks = if unchanged.is_some() && at_home { None } else { self.masks(&scored)? };
         let mut metrics = BTreeMap::new();
-        image_metrics(&scored, Use::Given, &mut metrics)?;
-        pixel_metrics(&scored, &masks, Use::Given, &mut metrics)?;
-        if scored.iter().all(|s| s.score.scores.routed_class == class) {
-            // The same maps, so the same numbers: pixel metrics are a large part of scoring.
-            for name in METRICS {
-                let same = metrics[&format!("{name}.{}", Use::Given)].clone();
-                metrics.insert(format!("{name}.{}", Use::Routed), same);
+        for u in Use::ALL {
+            let known = match u {
+                Use::Given => unchanged.map(|b| (b.metrics.clone(), Use::Given)),
+                Use::Routed => at_home.then(|| (metrics.clone(), Use::Given)),
+            };
+            if let Some((known, from)) = known {
+                for name in METRICS {
+                    let same = known.get(&format!("{name}.{from}")).cloned().ok_or_else(|| {
+                        Error::new(ErrorKind::Contract, format!("an evaluation lacks {name}.{from}"))
+                    })?;
+                    metrics.insert(format!("{name}.{u}"), same);
+                }
+            } else {
+                image_metrics(&scored, u, &mut metrics)?;
+                pixel_metrics(&scored, &masks, u, &mut metrics)?;
             }
-        } else {
-            image_metrics(&scored, Use::Routed, &mut metrics)?;
-            pixel_metrics(&scored, &masks, Use::Routed, &mut metrics)?;
         }
-        let images = scored
-            .iter()
-            .map(|s| ImageRow {
-                image: s.image.source.label(),
-                kind: s.label.kind.clone(),
-                anomalous: s.label.anomalous,
-                given: s.score.given.score,
-                routed: s.score.routed.score,
-                routed_class: s.score.scores.routed_class.clone(),
-                map_hash: map_hash(&s.score.scores),
-            })
-            .collect();
         Ok(ClassEvaluation { class: class.to_owned(), learnt, metrics, images })
     }
 
@@ -207,6 +216,18 @@ impl Scoring<'_> {
             })
             .collect::<Result<_>>()?;
         Ok(Some(masks))
+    }
+}
+
+fn image_row(s: &Scored<Answer>) -> ImageRow {
+    ImageRow {
+        image: s.image.source.label(),
+        kind: s.label.kind.clone(),
+        anomalous: s.label.anomalous,
+        given: s.score.given.score,
+        routed: s.score.routed.score,
+        routed_class: s.score.scores.routed_class.clone(),
+        map_hash: map_hash(&s.score.scores),
     }
 }
 
@@ -255,10 +276,14 @@ fn pixel_metrics(
     let mut stream = PixelStream::new(Connectivity::Eight);
     stream.push(&maps).map_err(metric_error)?;
     let set = stream.finish();
-    put("pixel_auroc", set.auroc().into());
-    put("pixel_ap", set.average_precision().into());
-    put("pixel_f1max", set.f1_max().f1.into());
-    put("pixel_aupro", set.aupro(AUPRO_FPR_LIMIT).map_err(metric_error)?.into());
+    let ((roc, pr), (f1, pro)) = rayon::join(
+        || rayon::join(|| set.auroc(), || set.average_precision()),
+        || rayon::join(|| set.f1_max().f1, || set.aupro(AUPRO_FPR_LIMIT)),
+    );
+    put("pixel_auroc", roc.into());
+    put("pixel_ap", pr.into());
+    put("pixel_f1max", f1.into());
+    put("pixel_aupro", pro.map_err(metric_error)?.into());
     Ok(())
 }
 

@@ -91,7 +91,9 @@ fn taught(case: &Case<dyn Detector>, weight: Option<f32>, at: &str) -> Option<([
         report.iter().filter(|(name, _)| name.ends_with("distillation")).map(|(_, v)| v).sum()
     };
     let (first, steps) = (distance(&mut *d, 0), d.steps(1));
-    (1..steps - 1).for_each(|step| drop(distance(&mut *d, step)));
+    for step in 1..steps - 1 {
+        distance(&mut *d, step);
+    }
     let last = distance(&mut *d, steps - 1);
     d.end_stage(&view(1)).must(at);
     Some(([first, last], given_maps(&*d, &held_out("bolt"), "bolt", at).concat()))

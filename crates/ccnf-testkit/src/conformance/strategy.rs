@@ -1,6 +1,7 @@
 //! Strategies: for several protocols, the stages cover every class of the tasks exactly once, no stage is empty, and asking
-//! twice gives the same stages. A protocol without tasks has no stages.
+//! twice gives the same stages. A protocol without tasks has no stages. The state before the first stage can be put back.
 
+use super::common::Must;
 use super::entry::Case;
 use ccnf::core::TrainConfig;
 use ccnf::prelude::*;
@@ -36,4 +37,10 @@ pub(super) fn check(case: &Case<dyn Strategy>) {
     }
     let none = case.build(&spec()).stages(&[]);
     assert!(none.is_empty(), "{}", case.at(format!("no tasks give the stages {none:?}")));
+
+    let at = case.at("the state before the first stage");
+    let (first, mut second) = (case.build(&spec()), case.build(&spec()));
+    let state = first.state().must(&at);
+    second.restore(&state).must(&at);
+    assert!(second.state().must(&at) == state, "{at}: another one after putting it back");
 }
