@@ -339,6 +339,15 @@ impl Section {
         Section { config: self.config.clone(), path, value }
     }
 
+    /// This section with `key` set to `value`, for a component that decides about a key of one of its parts.
+    pub fn with(&self, key: &str, value: impl Into<Value>) -> Section {
+        let mut s = self.clone();
+        if let Value::Dict(_, d) = &mut s.value {
+            d.insert(key.to_owned(), value.into());
+        }
+        s
+    }
+
     /// The section of the component `default` at `key`: a layer that sets only some keys of the component, or nothing at all,
     /// gets the kind (and, for the same kind, the keys) of `default`.
     pub fn component(&self, key: &str, default: &Component) -> Section {

@@ -146,12 +146,7 @@ impl Scoring<'_> {
         Ok(StageEvaluation { stage, classes: out, shortlist })
     }
 
-    fn class(
-        &self,
-        class: &str,
-        learnt: usize,
-        before: Option<&ClassEvaluation>,
-    ) -> Result<ClassEvaluation> {
+    fn class(&self, class: &str, learnt: usize, before: Option<&ClassEvaluation>) -> Result<ClassEvaluation> {
         let features = self.features(class)?;
         let scored = self.test.score_class(class, |_| {
             let images: Vec<&dyn ImageFeatures> = features.iter().map(|f| f.as_ref()).collect();

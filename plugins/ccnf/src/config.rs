@@ -12,6 +12,8 @@ pub enum Mixing {
     Rotation,
     /// A fixed random permutation of the dims.
     Permutation,
+    /// Nothing, for a coupling that mixes the dims itself, such as `all-in-one`.
+    None,
 }
 
 /// Config of the `ccnf` detector.

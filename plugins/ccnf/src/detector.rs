@@ -4,9 +4,7 @@ use crate::config::CcnfConfig;
 use crate::flow::{Flow, FlowSpec};
 use crate::init::{RowInitConfig, initial_row};
 use crate::level::{LevelFlow, StepContext};
-use crate::sampler::Standard;
-use crate::teacher::Teacher;
-use ccnf::core::TrainConfig;
+use ccnf::core::{Standardization, Teacher, TrainConfig, adam_state, check_trainable, restore_adam};
 use ccnf::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,7 +42,7 @@ impl Ccnf {
                 FlowSpec { scope: scope.clone(), level: level.clone(), warmup_steps, streams: build.streams };
             levels.push(LevelFlow {
                 number,
-                standard: Standard::new(&scope, level.channels)?,
+                standard: Standardization::new(&scope, level.channels)?,
                 flow: Flow::new(&config, build, &spec)?,
                 adam: Adam::new(build.train.adam()),
                 teacher: None,
@@ -74,31 +72,6 @@ impl Ccnf {
         })
     }
 
-    /// Fails for a class that cannot be drawn from.
-    fn check(&self, class: &TrainClass) -> Result<()> {
-        if class.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Dataset,
-                format!("the class `{}` has no training image", class.name()),
-            ));
-        }
-        for level in &self.levels {
-            let spec = level.flow.level();
-            for i in 0..class.len() {
-                let (n, name) = (class.image(i, level.number)?.len(), class.name());
-                if n != spec.len() {
-                    let message = format!(
-                        "image {i} of class `{name}` has {n} values at level `{}`, not {}",
-                        spec.name,
-                        spec.len()
-                    );
-                    return Err(Error::new(ErrorKind::Encoder, message));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Trainable flags and a fresh optimiser for a stage.
     fn arm(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
         if scope == TrainScope::All && self.baked {
@@ -121,7 +94,7 @@ impl Ccnf {
 
 impl Detector for Ccnf {
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
-        view.classes().iter().try_for_each(|c| self.check(c))?;
+        view.classes().iter().try_for_each(|c| check_trainable(c, view.levels()))?;
         for level in &mut self.levels {
             if level.flow.conditioner().classes().is_empty() {
                 level.standard.fit(view, level.number)?;
@@ -221,31 +194,15 @@ impl Detector for Ccnf {
     fn optimizer_state(&mut self) -> Result<BTreeMap<String, StoredTensor>> {
         let mut out = BTreeMap::new();
         for level in &mut self.levels {
-            let steps = level.adam.steps();
-            let store =
-                |values: Vec<f32>| StoredTensor { owner: Owner::Shared, shape: (1, values.len()), values };
-            out.insert(format!("level{}.adam.steps", level.number), store(vec![steps as f32]));
-            for m in level.adam.moments(&level.flow.params())? {
-                out.insert(format!("{}.adam.first", m.name), store(m.first));
-                out.insert(format!("{}.adam.second", m.name), store(m.second));
-            }
+            out.extend(adam_state(&mut level.adam, &format!("level{}", level.number), &level.flow.params())?);
         }
         Ok(out)
     }
 
     fn restore_optimizer(&mut self, state: &BTreeMap<String, StoredTensor>) -> Result<()> {
-        for level in &mut self.levels {
-            let steps =
-                state.get(&format!("level{}.adam.steps", level.number)).and_then(|t| t.values.first());
-            let steps = steps.map_or(0, |v| *v as u64);
-            let find = |name: &str, which: &str| {
-                state.get(&format!("{name}.adam.{which}")).map(|t| t.values.clone())
-            };
-            level.adam.restore(&level.flow.params(), steps, |name| {
-                Some((find(name, "first")?, find(name, "second")?))
-            })?;
-        }
-        Ok(())
+        self.levels.iter_mut().try_for_each(|level| {
+            restore_adam(&mut level.adam, &format!("level{}", level.number), &level.flow.params(), state)
+        })
     }
 
     /// The outputs are the latents `z`.

@@ -30,8 +30,8 @@ pub struct FlowForward {
 
 struct Block {
     coupling: Box<dyn Coupling>,
-    /// Rotation `[D, D]` (`y_row = v_row R^T`) or permutation `[1, D]` (`y_j = v_{order j}`).
-    mix: Param,
+    /// Rotation `[D, D]` (`y_row = v_row R^T`) or permutation `[1, D]` (`y_j = v_{order j}`); none where the coupling mixes.
+    mix: Option<Param>,
 }
 
 /// `z = f(x; class, position)`; per block a coupling, then the mixing.
@@ -74,13 +74,15 @@ impl Flow {
             let name = format!("{scope}.mix");
             let mix = match config.mixing {
                 Mixing::Rotation => {
-                    Param::buffer(&name, Owner::Shared, spec.streams.rotation(&name, d), d, d)?
+                    Some(Param::buffer(&name, Owner::Shared, spec.streams.rotation(&name, d), d, d)?)
                 }
                 Mixing::Permutation => {
                     let mut order: Vec<u32> = (0..d as u32).collect();
                     order.shuffle(&mut spec.streams.stream(&name, 0));
-                    Param::buffer(&name, Owner::Shared, order.iter().map(|i| *i as f32).collect(), 1, d)?
+                    let order = order.iter().map(|i| *i as f32).collect();
+                    Some(Param::buffer(&name, Owner::Shared, order, 1, d)?)
                 }
+                Mixing::None => None,
             };
             blocks.push(Block { coupling, mix });
         }
@@ -137,9 +139,10 @@ impl Flow {
             let out = block.coupling.forward(&h, condition)?;
             log_det = log_det + out.log_det;
             log_scales.extend(out.log_scale);
-            h = match self.mixing {
-                Mixing::Rotation => ops::linear(&out.y, &constant(block.mix.value()), None)?,
-                Mixing::Permutation => ops::permute_cols(&out.y, &Self::order(&block.mix))?,
+            h = match (&block.mix, self.mixing) {
+                (Some(mix), Mixing::Rotation) => ops::linear(&out.y, &constant(mix.value()), None)?,
+                (Some(mix), Mixing::Permutation) => ops::permute_cols(&out.y, &Self::order(mix))?,
+                _ => out.y,
             };
             visit(b, &h)?;
         }
@@ -157,20 +160,21 @@ impl Flow {
         let (n, d) = *z.shape();
         let mut h = z.clone();
         for (block, condition) in self.blocks.iter().zip(conditions).rev() {
-            let v = match self.mixing {
-                Mixing::Rotation => {
+            let v = match (&block.mix, self.mixing) {
+                (Some(mix), Mixing::Rotation) => {
                     // v_row = y_row R, because R is orthogonal.
-                    let r = block.mix.to_vec();
+                    let r = mix.to_vec();
                     let transposed = (0..d * d).map(|k| r[(k % d) * d + k / d]).collect();
                     let v = ops::linear(&constant(&h), &constant(&mat(transposed, d, d)?), None)?;
                     mat(v.as_vec(), n, d)?
                 }
-                Mixing::Permutation => {
-                    let order = Self::order(&block.mix);
+                (Some(mix), Mixing::Permutation) => {
+                    let order = Self::order(mix);
                     let mut back = vec![0u32; d];
                     order.iter().enumerate().for_each(|(j, from)| back[*from as usize] = j as u32);
                     mat(ops::permute_cols(&constant(&h), &back.into())?.as_vec(), n, d)?
                 }
+                _ => h,
             };
             h = block.coupling.inverse(&v, condition)?;
         }
@@ -203,7 +207,7 @@ impl Stateful for Flow {
         let mut all = self.conditioner.params();
         for b in &self.blocks {
             all.extend(b.coupling.params());
-            all.push(&b.mix);
+            all.extend(&b.mix);
         }
         all
     }
@@ -211,7 +215,7 @@ impl Stateful for Flow {
         let mut all = self.conditioner.params_mut();
         for b in &mut self.blocks {
             all.extend(b.coupling.params_mut());
-            all.push(&mut b.mix);
+            all.extend(&mut b.mix);
         }
         all
     }

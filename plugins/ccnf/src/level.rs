@@ -2,16 +2,14 @@
 
 use crate::flow::Flow;
 use crate::loss::{flow_output, log_prior, step_loss};
-use crate::sampler::{Batch, Standard, sample};
-use crate::teacher::Teacher;
-use ccnf::core::TrainConfig;
+use ccnf::core::{Standardization, Teacher, TokenBatch, TrainConfig, check_size, sample_tokens};
 use ccnf::prelude::*;
 use ccnf::rand::Rng;
 
 /// The model of one level.
 pub(crate) struct LevelFlow {
     pub(crate) number: usize,
-    pub(crate) standard: Standard,
+    pub(crate) standard: Standardization,
     pub(crate) flow: Flow,
     pub(crate) adam: Adam,
     /// Whose latents later steps are kept near.
@@ -61,7 +59,7 @@ impl LevelFlow {
             for candidate in group {
                 if !image.is_some_and(|same| std::ptr::addr_eq(same, candidate.image)) {
                     let values = candidate.image.level(self.number)?;
-                    self.check(&values)?;
+                    check_size(&values, spec)?;
                     standardised.clear();
                     self.standard.push(&values, &mut standardised);
                     image = Some(candidate.image);
@@ -80,17 +78,6 @@ impl LevelFlow {
         Ok(out)
     }
 
-    /// Fails for an image of another size.
-    fn check(&self, values: &[f32]) -> Result<()> {
-        let spec = self.flow.level();
-        if values.len() == spec.len() {
-            return Ok(());
-        }
-        let (n, wanted) = (values.len(), spec.len());
-        let message = format!("an image has {n} values at level `{}`, not {wanted}", spec.name);
-        Err(Error::new(ErrorKind::Encoder, message))
-    }
-
     /// One optimiser step.
     pub(crate) fn step(
         &mut self,
@@ -101,7 +88,7 @@ impl LevelFlow {
         let StepContext { view, train, regularizers, streams, step } = *context;
         let stage = view.stage();
         let mut rng = streams.stream(&format!("train.stage{stage}.level{}", self.number), step);
-        let batch = sample(view, self.number, train.phase(stage).tokens, &self.standard, &mut rng)?;
+        let batch = sample_tokens(view, self.number, train.phase(stage).tokens, &self.standard, &mut rng)?;
         let known = self.flow.conditioner().classes();
         let classes: Vec<usize> = view
             .classes()
@@ -118,8 +105,11 @@ impl LevelFlow {
         let target = match &mut self.teacher {
             None => None,
             Some(t) => {
-                let condition = |flow: &Flow| flow.condition(&classes, &batch.class, &batch.position);
-                Some((t.latents(&mut self.flow, &x, &condition)?, t.weight))
+                let z = t.ask(&mut self.flow, |flow| {
+                    let conditions = flow.condition(&classes, &batch.class, &batch.position)?;
+                    Ok(flow.forward(&x, &conditions)?.z)
+                })?;
+                Some((z, t.weight()))
             }
         };
         let (loss, losses, mut grads) = gradients(|| {
@@ -157,7 +147,7 @@ impl LevelFlow {
     /// One wrong class per token (index of a known class), where a regulariser with weight asks for it and another class is known.
     fn negatives(
         &self,
-        batch: &Batch,
+        batch: &TokenBatch,
         classes: &[usize],
         known: usize,
         regularizers: &[Box<dyn Regularizer>],

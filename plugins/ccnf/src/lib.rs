@@ -6,8 +6,6 @@ mod flow;
 mod init;
 mod level;
 mod loss;
-mod sampler;
-mod teacher;
 
 pub use config::{CcnfConfig, Mixing};
 pub use detector::Ccnf;

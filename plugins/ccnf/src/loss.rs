@@ -27,8 +27,8 @@ pub struct StepLosses {
 
 impl StepLosses {
     /// Adds `weight * mean |z - target|^2 / D` (distillation).
-    pub fn keep_near(&mut self, target: &Mat, weight: f32) -> Result<()> {
-        let term = ops::mean_square(&(self.output.z.clone() - constant(target)))?;
+    pub fn keep_near(&mut self, target: &Var, weight: f32) -> Result<()> {
+        let term = ops::mean_square(&(self.output.z.clone() - target.clone()))?;
         let value = term.as_vec().first().copied().unwrap_or(f32::NAN);
         self.terms.push(Term { name: "distillation", weight, value });
         self.total = self.total.clone() + term * weight;

@@ -19,7 +19,10 @@ impl Bank {
         let name = format!("patches.level{level}.{class}");
         let values = vec![0.0; patches * dim];
         let owner = Owner::Class(class.to_owned());
-        Ok(Bank { patches: Param::buffer(name, owner, values, patches, dim)?, half_norms: vec![0.0; patches] })
+        Ok(Bank {
+            patches: Param::buffer(name, owner, values, patches, dim)?,
+            half_norms: vec![0.0; patches],
+        })
     }
 
     /// Patches kept.

@@ -93,7 +93,10 @@ impl PatchMemory {
         let scoring = LikelihoodScoring::new(scorer, router, build.fusion.levels, build.levels.clone());
         let (levels, streams) = (build.levels.clone(), build.streams);
         let (fitted, classes, banks) = (false, vec![], vec![]);
-        Ok(PatchMemory { model: Model { config, levels, standards, fitted, classes, banks, streams }, scoring })
+        Ok(PatchMemory {
+            model: Model { config, levels, standards, fitted, classes, banks, streams },
+            scoring,
+        })
     }
 }
 
@@ -103,7 +106,8 @@ impl Detector for PatchMemory {
         for class in view.classes() {
             check_trainable(class, &self.model.levels)?;
             if scope == TrainScope::NewClasses && self.model.classes.iter().any(|c| c == class.name()) {
-                let message = format!("the class `{}` was learnt before and only new classes may change", class.name());
+                let message =
+                    format!("the class `{}` was learnt before and only new classes may change", class.name());
                 return Err(Error::new(ErrorKind::Usage, message)
                     .help("use a strategy that trains everything, such as fine-tune, to fit a class again"));
             }
@@ -155,7 +159,8 @@ impl Detector for PatchMemory {
     }
 
     fn routes_without_shortlist(&self, images: &[&dyn ImageFeatures]) -> Result<Option<Vec<String>>> {
-        self.scoring.routes_without_shortlist(images, &self.model.classes, &|l, c| self.model.log_likelihood(l, c))
+        self.scoring
+            .routes_without_shortlist(images, &self.model.classes, &|l, c| self.model.log_likelihood(l, c))
     }
 
     fn keeps_old_scores(&self) -> bool {
@@ -183,12 +188,16 @@ impl Detector for PatchMemory {
         }
         let bank = |class: &String, (level, n): (usize, &usize)| {
             if *n > self.model.config.patches {
-                return Err(wrong(format!("{n} patches of class `{class}`, {} are allowed", self.model.config.patches)));
+                return Err(wrong(format!(
+                    "{n} patches of class `{class}`, {} are allowed",
+                    self.model.config.patches
+                )));
             }
             Bank::new(level, class, *n, self.model.levels[level].channels)
         };
-        let of_class =
-            |(class, sizes): (&String, &Vec<usize>)| sizes.iter().enumerate().map(|s| bank(class, s)).collect();
+        let of_class = |(class, sizes): (&String, &Vec<usize>)| {
+            sizes.iter().enumerate().map(|s| bank(class, s)).collect()
+        };
         self.model.banks = meta.classes.iter().zip(&meta.patches).map(of_class).collect::<Result<_>>()?;
         self.model.fitted = meta.fitted;
         self.scoring.prepare(&meta.classes, &meta.known_at)?;

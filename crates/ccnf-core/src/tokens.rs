@@ -1,26 +1,32 @@
-//! Draws the tokens of a training step.
+//! What detectors that train on tokens share: drawing the tokens of a step, standardising them, refusing what cannot be drawn from.
 
-use ccnf::prelude::*;
-use ccnf::rand::Rng;
+use crate::encoder::LevelSpec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::state::Stateful;
+use crate::view::{TrainClass, TrainView};
+use ccnf_tensor::ops::Index;
+use ccnf_tensor::rand::Rng;
+use ccnf_tensor::{Mat, Owner, Param, mat};
 
 /// Tokens of one step, class after class.
-pub(crate) struct Batch {
+#[derive(Debug, Clone)]
+pub struct TokenBatch {
     /// Standardised features, `[N, D]`.
-    pub(crate) x: Mat,
+    pub x: Mat,
     /// Each token's class, counted within the view.
-    pub(crate) class: Index,
+    pub class: Index,
     /// Each token's cell.
-    pub(crate) position: Index,
+    pub position: Index,
 }
 
 /// `tokens` tokens, equally many per class of the view (class-balanced), uniform over images and positions.
-pub(crate) fn sample(
+pub fn sample_tokens(
     view: &TrainView,
     level: usize,
     tokens: usize,
-    standard: &Standard,
+    standard: &Standardization,
     rng: &mut impl Rng,
-) -> Result<Batch> {
+) -> Result<TokenBatch> {
     let spec = &view.levels()[level];
     let (d, cells) = (spec.channels, spec.tokens());
     let classes = view.classes().len().max(1);
@@ -35,20 +41,48 @@ pub(crate) fn sample(
             position.push(cell as u32);
         }
     }
-    Ok(Batch { x: mat(x, class.len(), d)?, class: class.into(), position: position.into() })
+    Ok(TokenBatch { x: mat(x, class.len(), d)?, class: class.into(), position: position.into() })
+}
+
+/// Fails for a class that cannot be drawn from: one without images, or with images of another size than the levels say.
+pub fn check_trainable(class: &TrainClass, levels: &[LevelSpec]) -> Result<()> {
+    if class.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Dataset,
+            format!("the class `{}` has no training image", class.name()),
+        ));
+    }
+    for (number, level) in levels.iter().enumerate() {
+        for i in 0..class.len() {
+            check_size(&class.image(i, number)?, level)
+                .map_err(|e| e.at(format!("image {i} of class `{}`", class.name())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Fails for an image whose values at a level are not as many as the level says.
+pub fn check_size(values: &[f32], level: &LevelSpec) -> Result<()> {
+    if values.len() == level.len() {
+        return Ok(());
+    }
+    let (n, wanted) = (values.len(), level.len());
+    let message = format!("an image has {n} values at level `{}`, not {wanted}", level.name);
+    Err(Error::new(ErrorKind::Encoder, message))
 }
 
 /// Per-channel standardisation with the first stage's mean and population std; shared, fixed after the first stage.
-pub(crate) struct Standard {
+#[derive(Debug)]
+pub struct Standardization {
     mean: Param,
     std: Param,
     cached: (Vec<f32>, Vec<f32>),
 }
 
-impl Standard {
-    /// The identity.
-    pub(crate) fn new(scope: &str, dim: usize) -> Result<Self> {
-        Ok(Standard {
+impl Standardization {
+    /// The identity for `dim` channels; its tensors are called `scope.standard.*`.
+    pub fn new(scope: &str, dim: usize) -> Result<Self> {
+        Ok(Standardization {
             mean: Param::buffer(format!("{scope}.standard.mean"), Owner::Shared, vec![0.0; dim], 1, dim)?,
             std: Param::buffer(format!("{scope}.standard.std"), Owner::Shared, vec![1.0; dim], 1, dim)?,
             cached: (vec![0.0; dim], vec![1.0; dim]),
@@ -56,7 +90,7 @@ impl Standard {
     }
 
     /// Fits mean and std over all tokens of the view. A constant channel keeps std 1.
-    pub(crate) fn fit(&mut self, view: &TrainView, level: usize) -> Result<()> {
+    pub fn fit(&mut self, view: &TrainView, level: usize) -> Result<()> {
         let d = view.levels()[level].channels;
         let (mut n, mut sum, mut squares) = (0u64, vec![0.0f64; d], vec![0.0f64; d]);
         // Shifted by the first token, so that the squares do not cancel.
@@ -91,23 +125,24 @@ impl Standard {
     }
 
     /// Reads the tensors again after loading.
-    pub(crate) fn refresh(&mut self) {
+    pub fn refresh(&mut self) {
         self.cached = (self.mean.to_vec(), self.std.to_vec());
     }
 
     /// Appends the standardised tokens of `values` to `out`.
-    pub(crate) fn push(&self, values: &[f32], out: &mut Vec<f32>) {
+    pub fn push(&self, values: &[f32], out: &mut Vec<f32>) {
         let (mean, std) = &self.cached;
         for token in values.chunks_exact(mean.len().max(1)) {
             out.extend(token.iter().zip(mean).zip(std).map(|((v, m), s)| (v - m) / s));
         }
     }
+}
 
-    pub(crate) fn params(&self) -> [&Param; 2] {
-        [&self.mean, &self.std]
+impl Stateful for Standardization {
+    fn params(&self) -> Vec<&Param> {
+        vec![&self.mean, &self.std]
     }
-
-    pub(crate) fn params_mut(&mut self) -> [&mut Param; 2] {
-        [&mut self.mean, &mut self.std]
+    fn params_mut(&mut self) -> Vec<&mut Param> {
+        vec![&mut self.mean, &mut self.std]
     }
 }
