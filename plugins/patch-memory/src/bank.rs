@@ -65,7 +65,9 @@ impl Bank {
                     nearest.sort_unstable_by(|a, b| b.total_cmp(a));
                     nearest.iter().map(|v| f64::from(*v)).sum::<f64>() / k as f64
                 };
-                out.push((norm - 2.0 * mean).max(0.0) as f32);
+                let distance = norm - 2.0 * mean;
+                // Rounding may leave less than 0; NaN stays.
+                out.push(if distance < 0.0 { 0.0 } else { distance as f32 });
             }
         }
         Ok(out)
