@@ -3,12 +3,7 @@
 use crate::common::{encode, encoder, picture, refused};
 use ccnf::prelude::*;
 use ccnf::serde_json::json;
-use std::path::PathBuf;
-
-fn shared() -> PathBuf {
-    let default = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    std::env::var_os("CCNF_SHARED").map_or_else(default, PathBuf::from)
-}
+use ccnf_testkit::shared_folder;
 
 /// The reference input is `(v - 127) / 128` of 8-bit values, `[n][3][224][224]`.
 fn to_image(planes: &[f32]) -> RgbImage {
@@ -20,8 +15,9 @@ fn to_image(planes: &[f32]) -> RgbImage {
 
 #[test]
 fn every_level_equals_the_reference_network() {
-    let path = shared().join("weights/efficientnet_lite0_reference.safetensors");
-    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; set CCNF_SHARED", path.display()));
+    let Some(shared) = shared_folder() else { return };
+    let path = shared.join("weights/efficientnet_lite0_reference.safetensors");
+    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let floats = |name: &str| -> Vec<f32> {
         let (chunks, _) = file.tensor(name).unwrap().data().as_chunks::<4>();
