@@ -271,22 +271,3 @@ fn losses_scores_maps_and_schedule_match_the_reference() {
     check_maps(&mut v);
     v.finish(|_| false);
 }
-
-#[test]
-fn mutual_information_stays_below_its_bound() {
-    let Some(v) = Vectors::open("hgad_losses") else { return };
-    let mixture = mixture(&v);
-    let (k, smoothing) = (v.get("param.mus").shape[0], v.get("hp.label_smoothing").scalar());
-    let log_pi = mixture.log_inter().unwrap().as_vec();
-    let labels = v.get("in.labels").indices();
-    let bound: f32 = labels
-        .iter()
-        .map(|y| {
-            let label =
-                |c: usize| smoothing / k as f32 + if c == *y as usize { 1.0 - smoothing } else { 0.0 };
-            -(0..k).map(|c| label(c) * log_pi[c]).sum::<f32>()
-        })
-        .sum::<f32>()
-        / labels.len() as f32;
-    assert!(v.get("out.L_mi").scalar() <= bound);
-}

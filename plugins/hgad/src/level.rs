@@ -163,7 +163,9 @@ impl Level {
             .at(|| format!("level `{}`, stage {stage}, step {step}", self.spec.name))?;
         let mut put = |key: &str, value: f64| report.insert(format!("level{}.{key}", self.number), value);
         put("loss", f64::from(loss));
-        values.iter().for_each(|(name, value)| drop(put(name, f64::from(*value))));
+        for (name, value) in values {
+            put(name, f64::from(value));
+        }
         norm.map(|n| put("grad_norm", n));
         put("lr", lr);
         let sum = log_det.iter().map(|v| f64::from(*v)).sum::<f64>();
