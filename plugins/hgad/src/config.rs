@@ -21,7 +21,8 @@ pub enum MapKind {
     /// The log-likelihood under the class alone (the released map 1), through `scorer`.
     Likelihood,
     /// Product of the likelihood map and the entropy map (the released maps 1 and 2), each normalised by the largest values of the
-    /// class's training images, which are stored with the class.
+    /// class's training images, which are stored with the class. An image that is far from every centre has no entropy and
+    /// therefore a low product, so this is not the default.
     Product,
 }
 
