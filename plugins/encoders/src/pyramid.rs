@@ -87,12 +87,12 @@ impl Encoder for Pyramid {
     }
 
     fn levels(&self) -> Vec<LevelSpec> {
-        let named = |(e, size): (&Box<dyn Encoder>, &usize)| {
-            let mut levels = e.levels();
-            levels.iter_mut().for_each(|l| l.name = format!("{}@{size}", l.name));
-            levels
-        };
-        self.encoders.iter().zip(&self.sizes).flat_map(named).collect()
+        let scales = self.encoders.iter().zip(&self.sizes);
+        let named = scales.flat_map(|(encoder, size)| {
+            let name = move |l: LevelSpec| LevelSpec { name: format!("{}@{size}", l.name), ..l };
+            encoder.levels().into_iter().map(name)
+        });
+        named.collect()
     }
 
     fn encode(&self, images: &[EncoderInput<'_>]) -> Result<Vec<EncodedImage>> {
