@@ -14,6 +14,7 @@ mod finite;
 pub mod ops;
 mod param;
 mod random;
+mod softplus;
 mod spectral;
 mod tape;
 
@@ -24,6 +25,7 @@ pub use finite::check_finite;
 pub use param::{Owner, Param, Role, TensorHash};
 pub use rand;
 pub use random::{Stream, Streams};
+pub use softplus::softplus;
 pub use spectral::{SpectralMode, SpectralNorm};
 pub use tape::{Grads, SwitchTape, gradients, is_recording};
 

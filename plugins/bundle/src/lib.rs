@@ -3,7 +3,7 @@
 
 #[cfg(feature = "flow")]
 use ccnf_plugin_conditioners as _;
-#[cfg(feature = "flow")]
+#[cfg(any(feature = "flow", feature = "hgad"))]
 use ccnf_plugin_couplings as _;
 #[cfg(feature = "datasets")]
 use ccnf_plugin_datasets as _;
@@ -13,6 +13,8 @@ use ccnf_plugin_encoders as _;
 use ccnf_plugin_flow as _;
 #[cfg(feature = "gaussian")]
 use ccnf_plugin_gaussian as _;
+#[cfg(feature = "hgad")]
+use ccnf_plugin_hgad as _;
 #[cfg(feature = "patch-memory")]
 use ccnf_plugin_patch_memory as _;
 #[cfg(feature = "flow")]

@@ -1,9 +1,11 @@
-//! Invertible couplings: `affine` and `additive`, with the conditioned subnet they share.
+//! Invertible couplings: `affine`, `additive` and `all-in-one`, with the conditioned subnet they share.
 
 mod additive;
 mod affine;
+mod all_in_one;
 mod subnet;
 
 pub use additive::{Additive, AdditiveConfig};
 pub use affine::{Affine, AffineConfig};
+pub use all_in_one::{AllInOne, AllInOneConfig, SoftClamp};
 pub use subnet::{LastLayer, SpectralConfig, Subnet, SubnetConfig};

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `efficientnet-lite0` | the embedded ImageNet network, at strides 4, 8 and 16 |
 //! | `onnx` | any ONNX file with an image input and feature maps as outputs; needs the feature `onnx` |
+//! | `pyramid` | another encoder at several input scales |
 //! | `features` | `.safetensors` or `.npy` files made elsewhere |
 //!
 //! Features of a network depend on the processor in their last bits, since the fastest kernels for it are chosen; on one
@@ -17,8 +18,10 @@ mod onnx;
 mod onnx_file;
 mod pooling;
 mod preprocess;
+mod pyramid;
 
 pub use features::{Features, FeaturesConfig};
 pub use lite0::{Lite0, Lite0Config, Lite0Level};
 pub use onnx::{Onnx, OnnxConfig};
 pub use preprocess::{Preprocess, ResizeFilter, ResizeMode};
+pub use pyramid::{Pyramid, PyramidConfig};

@@ -7,5 +7,6 @@ mod lite0;
 mod onnx;
 #[cfg(not(feature = "onnx"))]
 mod onnx_absent;
+mod pyramid;
 #[cfg(feature = "onnx")]
 mod tiny;
