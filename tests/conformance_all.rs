@@ -16,7 +16,7 @@ fn the_bundle_registers_these_components_and_no_others() {
     let expected: [(&str, &[&str]); 9] = [
         ("dataset", &["folder", "mvtec", "synthetic"]),
         ("encoder", &["efficientnet-lite0", "features", "onnx"]),
-        ("detector", &["ccnf", "mahalanobis", "patch-memory"]),
+        ("detector", &["ccnf", "iuf", "mahalanobis", "patch-memory"]),
         ("coupling", &["additive", "affine"]),
         ("conditioner", &["embedding", "film"]),
         ("regularizer", &["balance", "entropy", "latent-variance", "log-det", "mutual-information", "scale"]),

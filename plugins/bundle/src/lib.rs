@@ -13,6 +13,8 @@ use ccnf_plugin_encoders as _;
 use ccnf_plugin_flow as _;
 #[cfg(feature = "gaussian")]
 use ccnf_plugin_gaussian as _;
+#[cfg(feature = "iuf")]
+use ccnf_plugin_iuf as _;
 #[cfg(feature = "patch-memory")]
 use ccnf_plugin_patch_memory as _;
 #[cfg(feature = "flow")]
