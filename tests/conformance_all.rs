@@ -136,6 +136,23 @@ fn patch_memory_detectors_conform() {
 }
 
 #[test]
+fn iuf_detectors_conform() {
+    let discriminator = json!({ "heads": 2, "hidden": 6 });
+    let small =
+        json!({ "width": 8, "heads": 2, "hidden": 12, "layers": 2, "discriminator": discriminator });
+    let other = json!({
+        "width": 12, "heads": 3, "hidden": 8, "layers": 3, "dropout": 0.0, "jitter": 5.0, "standardize": true,
+        "discriminator": { "input": "finest", "heads": 1, "hidden": 4 },
+        "compression": "on", "bases": "none", "pull": 0.1,
+    });
+    let mut plain = small.clone();
+    plain["update"] = json!("plain");
+    for keys in [small, other, plain] {
+        conformance::detector("iuf", &Extra::default().with("detector", "iuf", keys));
+    }
+}
+
+#[test]
 fn mahalanobis_detectors_conform() {
     let (all, prototype) = (json!({ "kind": "likelihood" }), json!({ "kind": "prototype" }));
     let short = json!({ "kind": "likelihood", "top": 2, "shortlist": prototype });
