@@ -146,3 +146,47 @@ impl IufConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ccnf::core::{Config, TrainConfig};
+    use serde_json::json;
+
+    fn message(keys: serde_json::Value) -> String {
+        let mut config = json!({ "kind": "iuf", "width": 8, "heads": 2, "hidden": 4 });
+        for (key, value) in keys.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        let section = Config::from_json("test", &json!({ "detector": config })).unwrap().root().unwrap();
+        let level = LevelSpec { name: "l".into(), height: 2, width: 2, channels: 3 };
+        let spec = DetectorSpec {
+            levels: vec![level],
+            train: TrainConfig::default(),
+            fusion: FusionConfig::default(),
+            streams: Streams::new(1),
+        };
+        let built = ccnf::core::build::<dyn Detector>(&section.child("detector"), &spec);
+        built.err().map_or_else(String::new, |e| e.to_string())
+    }
+
+    #[test]
+    fn keys_out_of_range_are_named() {
+        assert_eq!(message(json!({})), "");
+        for (key, value) in [
+            ("width", json!(7)),
+            ("width", json!(0)),
+            ("layers", json!(1)),
+            ("hidden", json!(0)),
+            ("dropout", json!(1.0)),
+            ("jitter", json!(-1.0)),
+            ("compression_weight", json!(-1.0)),
+            ("pull", json!(1.0)),
+        ] {
+            let said = message(json!({ key: value }));
+            assert!(said.contains(key), "{key} = {value}: {said}");
+        }
+        let said = message(json!({ "discriminator": { "heads": 3 } }));
+        assert!(said.contains("discriminator.heads"), "{said}");
+    }
+}

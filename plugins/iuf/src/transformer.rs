@@ -152,3 +152,44 @@ pub fn jitter(tokens: &mut [f32], noise: &[f32], channels: usize, scale: f32) {
         token.iter_mut().zip(noise).for_each(|(t, n)| *t += n * size);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::losses::reconstruction_loss;
+    use ccnf::tensor::tracked;
+
+    const SHAPE: TransformerShape =
+        TransformerShape { height: 2, width: 3, channels: 5, d: 4, heads: 2, hidden: 6, layers: 2 };
+
+    fn values(name: &str, rows: usize, cols: usize) -> Mat {
+        mat(Streams::new(2).normal(name, rows * cols), rows, cols).unwrap()
+    }
+
+    #[test]
+    fn the_reconstruction_trains_no_class_map_and_depends_on_it() {
+        let model = Transformer::new(SHAPE, &Streams::new(1)).unwrap();
+        let (tokens, class) = (values("tokens", 12, 5), values("class", 12, 4));
+        let run = |class: &Mat| {
+            gradients(|| {
+                let maps = [tracked(class), tracked(class)];
+                let out = model.forward(&constant(&tokens), &maps, 2, &mut Noise::none())?;
+                Ok::<_, Error>((reconstruction_loss(&out.features, &constant(&tokens))?, ()))
+            })
+            .unwrap()
+        };
+        let (loss, (), mut grads) = run(&class);
+        assert!(grads.of(&class).unwrap().iter().all(|g| *g == 0.0));
+        let weight = model.projected().next().unwrap().weight();
+        assert!(grads.of(weight.value()).unwrap().iter().any(|g| *g != 0.0));
+        assert_ne!(run(&values("other", 12, 4)).0, loss);
+    }
+
+    #[test]
+    fn maps_that_do_not_fit_are_errors() {
+        let model = Transformer::new(SHAPE, &Streams::new(1)).unwrap();
+        let (tokens, class) = (constant(&values("tokens", 12, 5)), constant(&values("class", 12, 4)));
+        let run = |class: &[Var], images| model.forward(&tokens, class, images, &mut Noise::none()).is_err();
+        assert!(run(&[class.clone()], 2) && run(&[class.clone(), class], 3));
+    }
+}
