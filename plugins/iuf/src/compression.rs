@@ -68,7 +68,7 @@ impl Compression {
             let share = 1.0 / semantic.len() as f32;
             let rows = match mode {
                 CompressionMode::On => rows.clone(),
-                CompressionMode::Off => crate::layers::detached(rows),
+                CompressionMode::Off => crate::layers::detached(rows)?,
             };
             // A line with the loss's value and gradient.
             let (n, d) = *rows.shape();

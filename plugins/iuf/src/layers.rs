@@ -1,9 +1,8 @@
 //! The building blocks: linear layers, normalisation, attention, feed-forward.
 
-use ccnf::dfdx::prelude::{Axis, BroadcastTo, HasShape, MeanTo, PutTape, SplitTape, TrySub};
+use ccnf::dfdx::prelude::{Axis, BroadcastTo, HasShape, MeanTo, TrySub};
 use ccnf::prelude::*;
 use ccnf::rand::Rng;
-use ccnf::tensor::SwitchTape;
 use ccnf::tensor::ops::{AttentionSplit, Dropout};
 use ccnf::tensor::rand::RngCore;
 
@@ -36,9 +35,11 @@ impl Noise<'_> {
     }
 }
 
-/// The values of `v` as a constant: no gradient flows through.
-pub(crate) fn detached(v: &Var) -> Var {
-    v.clone().split_tape().0.put_tape(SwitchTape::Off)
+/// The values of `v` as a constant: no gradient flows through. It is a tensor of its own, since `dfdx` computes the gradients of both
+/// operands of a product, and a constant that shared its identity with `v` would hand its gradient on.
+pub(crate) fn detached(v: &Var) -> Result<Var> {
+    let (rows, cols) = *v.shape();
+    Ok(constant(&mat(v.as_vec(), rows, cols)?))
 }
 
 /// `y = x W^T + b`; `W` is `[out, in]`, `b` `[1, out]`.

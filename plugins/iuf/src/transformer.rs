@@ -123,7 +123,7 @@ impl Transformer {
         let mut feed_forward = vec![];
         let mut memory = self.input.forward(tokens)?;
         for (layer, class) in self.encoder.iter().zip(class) {
-            let out = layer.forward(&memory, &detached(class), &position, images, noise)?;
+            let out = layer.forward(&memory, &detached(class)?, &position, images, noise)?;
             memory = out.y;
             feed_forward.push(out.feed_forward);
         }
