@@ -138,8 +138,7 @@ fn patch_memory_detectors_conform() {
 #[test]
 fn iuf_detectors_conform() {
     let discriminator = json!({ "heads": 2, "hidden": 6 });
-    let small =
-        json!({ "width": 8, "heads": 2, "hidden": 12, "layers": 2, "discriminator": discriminator });
+    let small = json!({ "width": 8, "heads": 2, "hidden": 12, "layers": 2, "discriminator": discriminator });
     let other = json!({
         "width": 12, "heads": 3, "hidden": 8, "layers": 3, "dropout": 0.0, "jitter": 5.0, "standardize": true,
         "discriminator": { "input": "finest", "heads": 1, "hidden": 4 },

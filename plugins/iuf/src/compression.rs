@@ -154,8 +154,9 @@ mod tests {
                 compression.push(&[constant(&mat(rows(queued, d), queued, d).unwrap())]);
             }
             // Between the shares, so that no difference moves one over the threshold.
-            let loss =
-                |v: &Var| Ok::<_, Error>(compression.loss(&[v.clone()], 0.08, CompressionMode::On)?.loss);
+            let loss = |v: &Var| {
+                Ok::<_, Error>(compression.loss(std::slice::from_ref(v), 0.08, CompressionMode::On)?.loss)
+            };
             let leaf = mat(start.clone(), n, d).unwrap();
             let (_, (), mut grads) = gradients(|| Ok::<_, Error>((loss(&tracked(&leaf))?, ()))).unwrap();
             let gradient = grads.of(&leaf).unwrap();

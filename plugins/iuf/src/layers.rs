@@ -268,7 +268,7 @@ pub fn group_means(x: &Var, groups: usize) -> Result<Var> {
     use ccnf::dfdx::prelude::ReshapeTo;
     let (n, d) = *x.shape();
     let by_group = x.clone().try_reshape_like(&(groups, n / groups.max(1), d)).map_err(device_error)?;
-    Ok(by_group.try_mean::<(usize, usize), Axis<1>>().map_err(device_error)?)
+    by_group.try_mean::<(usize, usize), Axis<1>>().map_err(device_error)
 }
 
 pub(crate) fn device_error(e: impl std::fmt::Debug) -> Error {

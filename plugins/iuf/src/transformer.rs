@@ -190,6 +190,6 @@ mod tests {
         let model = Transformer::new(SHAPE, &Streams::new(1)).unwrap();
         let (tokens, class) = (constant(&values("tokens", 12, 5)), constant(&values("class", 12, 4)));
         let run = |class: &[Var], images| model.forward(&tokens, class, images, &mut Noise::none()).is_err();
-        assert!(run(&[class.clone()], 2) && run(&[class.clone(), class], 3));
+        assert!(run(std::slice::from_ref(&class), 2) && run(&[class.clone(), class], 3));
     }
 }
