@@ -16,7 +16,7 @@ fn the_bundle_registers_these_components_and_no_others() {
     let expected: [(&str, &[&str]); 9] = [
         ("dataset", &["folder", "mvtec", "synthetic"]),
         ("encoder", &["efficientnet-lite0", "features", "onnx", "pyramid"]),
-        ("detector", &["ccnf", "hgad", "mahalanobis", "patch-memory"]),
+        ("detector", &["ccnf", "hgad", "iuf", "mahalanobis", "patch-memory"]),
         ("coupling", &["additive", "affine", "all-in-one"]),
         ("conditioner", &["embedding", "film"]),
         ("regularizer", &["balance", "entropy", "latent-variance", "log-det", "mutual-information", "scale"]),
@@ -149,6 +149,22 @@ fn hgad_detectors_conform() {
     });
     for keys in [small, official] {
         conformance::detector("hgad", &Extra::default().with("detector", "hgad", keys));
+    }
+}
+
+#[test]
+fn iuf_detectors_conform() {
+    let discriminator = json!({ "heads": 2, "hidden": 6 });
+    let small = json!({ "width": 8, "heads": 2, "hidden": 12, "layers": 2, "discriminator": discriminator });
+    let other = json!({
+        "width": 12, "heads": 3, "hidden": 8, "layers": 3, "dropout": 0.0, "jitter": 5.0, "standardize": true,
+        "discriminator": { "input": "finest", "heads": 1, "hidden": 4 },
+        "compression": "on", "bases": "none", "pull": 0.1,
+    });
+    let mut plain = small.clone();
+    plain["update"] = json!("plain");
+    for keys in [small, other, plain] {
+        conformance::detector("iuf", &Extra::default().with("detector", "iuf", keys));
     }
 }
 

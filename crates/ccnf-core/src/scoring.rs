@@ -174,7 +174,8 @@ pub struct FusionConfig {
     pub map_size: usize,
     /// Sigma of the Gaussian smoothing of the fused map, in pixels of the fused map.
     pub blur_sigma: f64,
-    /// How the image score comes from the map: `{ rule = "max" }` or `{ rule = "top-mean", fraction = 0.01 }`.
+    /// How the image score comes from the map: `{ rule = "max" }`, `{ rule = "top-mean", fraction = 0.01 }` or
+    /// `{ rule = "pooled-max", window = 16 }`.
     pub image: ImageScoreConfig,
     /// The decision threshold is this quantile of the image scores of normal training images.
     pub threshold_quantile: f64,
@@ -184,10 +185,12 @@ pub struct FusionConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageScoreConfig {
-    /// `max` or `top-mean`.
+    /// `max`, `top-mean` or `pooled-max`.
     pub rule: ImageRule,
     /// For `top-mean`: the fraction of pixels, in (0, 1].
     pub fraction: f64,
+    /// For `pooled-max`: the side of the window in pixels of the fused map.
+    pub window: usize,
 }
 
 /// The rule of [`ImageScoreConfig`].
@@ -198,11 +201,13 @@ pub enum ImageRule {
     Max,
     /// The mean of the highest fraction of pixels.
     TopMean,
+    /// The maximum of the map after mean pooling with a square window and stride 1.
+    PooledMax,
 }
 
 impl Default for ImageScoreConfig {
     fn default() -> Self {
-        ImageScoreConfig { rule: ImageRule::Max, fraction: 0.01 }
+        ImageScoreConfig { rule: ImageRule::Max, fraction: 0.01, window: 16 }
     }
 }
 
@@ -229,6 +234,10 @@ impl FusionConfig {
         }
         if !(self.image.fraction > 0.0 && self.image.fraction <= 1.0) {
             return Err(section.error("image.fraction", "must be in (0, 1]"));
+        }
+        let window = self.image.window;
+        if window == 0 || (self.image.rule == ImageRule::PooledMax && window > self.map_size) {
+            return Err(section.error("image.window", "must be between 1 and `map_size`"));
         }
         if !(0.0..=1.0).contains(&self.threshold_quantile) {
             return Err(section.error("threshold_quantile", "must be between 0 and 1"));

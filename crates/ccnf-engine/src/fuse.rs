@@ -29,8 +29,10 @@ pub fn fuse(levels: &[LevelMap], config: &FusionConfig) -> Result<FusedMap> {
     if config.blur_sigma > 0.0 {
         map = map.gaussian_blur(config.blur_sigma as f32);
     }
+    let largest = |map: &FloatMap| map.data.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let score = match config.image.rule {
-        ImageRule::Max => map.data.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+        ImageRule::Max => largest(&map),
+        ImageRule::PooledMax => largest(&map.avg_pool(config.image.window)?),
         ImageRule::TopMean => {
             let n =
                 ((map.data.len() as f64 * config.image.fraction).ceil() as usize).clamp(1, map.data.len());
@@ -53,11 +55,11 @@ mod tests {
     #[test]
     fn constant_levels_fuse_to_their_mean_under_every_rule() {
         let level = |h: usize, v: f32| LevelMap { height: h, width: h, data: vec![v; h * h] };
-        for rule in [ImageRule::Max, ImageRule::TopMean] {
+        for rule in [ImageRule::Max, ImageRule::TopMean, ImageRule::PooledMax] {
             let config = FusionConfig {
                 map_size: 9,
                 blur_sigma: 1.0,
-                image: ImageScoreConfig { rule, fraction: 0.1 },
+                image: ImageScoreConfig { rule, fraction: 0.1, window: 2 },
                 ..FusionConfig::default()
             };
             let f = fuse(&[level(3, 1.0), level(2, 3.0)], &config).unwrap();
@@ -70,11 +72,24 @@ mod tests {
         let config = FusionConfig {
             map_size: 2,
             blur_sigma: 0.0,
-            image: ImageScoreConfig { rule: ImageRule::TopMean, fraction: 0.5 },
+            image: ImageScoreConfig { rule: ImageRule::TopMean, fraction: 0.5, window: 1 },
             ..FusionConfig::default()
         };
         let f = fuse(&[LevelMap { height: 2, width: 2, data: vec![4.0, 1.0, 2.0, 3.0] }], &config).unwrap();
         assert_eq!(f.score, 3.5);
+    }
+
+    #[test]
+    fn pooled_max_is_the_highest_mean_of_a_window() {
+        let config = FusionConfig {
+            map_size: 3,
+            blur_sigma: 0.0,
+            image: ImageScoreConfig { rule: ImageRule::PooledMax, fraction: 0.5, window: 2 },
+            ..FusionConfig::default()
+        };
+        let data = vec![9.0, 0.0, 0.0, 0.0, 2.0, 4.0, 0.0, 3.0, 3.0];
+        let f = fuse(&[LevelMap { height: 3, width: 3, data }], &config).unwrap();
+        assert_eq!(f.score, 3.0);
     }
 
     #[test]

@@ -15,6 +15,8 @@ use ccnf_plugin_flow as _;
 use ccnf_plugin_gaussian as _;
 #[cfg(feature = "hgad")]
 use ccnf_plugin_hgad as _;
+#[cfg(feature = "iuf")]
+use ccnf_plugin_iuf as _;
 #[cfg(feature = "patch-memory")]
 use ccnf_plugin_patch_memory as _;
 #[cfg(feature = "flow")]

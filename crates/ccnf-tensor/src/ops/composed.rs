@@ -4,7 +4,8 @@
 //!
 //! These functions trust their arguments; the checked entry points are in [`super`].
 
-use super::{Activation, AffineTail, Index, Layer, RowTable};
+use super::transformer::normal_cdf_and_gelu_slope;
+use super::{Activation, AffineTail, AttentionSplit, Dropout, Index, Layer, RowTable};
 use crate::{Mat, Result, Scalar, TensorError, Var, VarVec, constant, constant_scalar, device, mat};
 use dfdx::prelude::*;
 
@@ -145,4 +146,60 @@ pub fn spectral_scale(w: &Var, u: &Mat, v: &Mat, cap: bool) -> Result<Var> {
     }
     let shape = *w.shape();
     Ok(w.clone() / sigma.broadcast_like::<_, Axes2<0, 1>>(&shape))
+}
+
+/// [`gather_rows`](super::gather_rows).
+pub fn gather_rows(table: &Var, index: &Index) -> Result<Var> {
+    rows_of(&RowTable { table: table.clone(), index: Some(index.clone()) }, index.len())
+}
+
+/// Rows in groups and columns in heads: `[groups, heads, rows of a group, columns of a head]`.
+type Heads = Tensor<(usize, usize, usize, usize), f32, crate::Dev, crate::SwitchTape>;
+
+/// [`attention`](super::attention).
+pub fn attention(q: &Var, k: &Var, v: &Var, split: AttentionSplit, dropout: Option<Dropout>) -> Result<Var> {
+    let AttentionSplit { groups, heads } = split;
+    let (n, d) = *q.shape();
+    let by_head = |x: &Var| -> Heads {
+        let shape = (groups, x.shape().0 / groups, heads, d / heads);
+        // Times 1: `dfdx` refuses a product of a tensor with itself, which query and key may be.
+        (x.clone() * 1.0).reshape_like(&shape).permute::<_, Axes4<0, 2, 1, 3>>()
+    };
+    let keys: Heads = by_head(k).permute::<_, Axes4<0, 1, 3, 2>>();
+    let scores: Heads = by_head(q).matmul(keys) * (1.0 / ((d / heads) as f32).sqrt());
+    let mut p = scores.softmax::<Axis<3>>();
+    if let Some(dropout) = dropout {
+        let shape = *p.shape();
+        let factors = (0..shape.num_elements() as u64).map(|i| dropout.factor(i)).collect();
+        p = p * crate::filled("dropout", factors, shape)?.put_tape(crate::SwitchTape::Off);
+    }
+    let y: Heads = p.matmul(by_head(v)).permute::<_, Axes4<0, 2, 1, 3>>();
+    Ok(y.reshape_like(&(n, d)))
+}
+
+/// [`layer_norm`](super::layer_norm).
+pub fn layer_norm(x: &Var, gamma: &Var, beta: &Var, eps: f32) -> Result<Var> {
+    let shape = *x.shape();
+    let row = |t: &Var| rows_of(&RowTable { table: t.clone(), index: None }, shape.0);
+    let mean = x.clone().mean::<(usize,), Axis<1>>().broadcast_like::<_, Axis<1>>(&shape);
+    let centred = x.clone() - mean;
+    let std = (centred.clone().square().mean::<(usize,), Axis<1>>() + eps).sqrt();
+    Ok(centred / std.broadcast_like::<_, Axis<1>>(&shape) * row(gamma)? + row(beta)?)
+}
+
+/// [`gelu`](super::gelu): `dfdx` has no `erf`, so value and slope are constants and the gradient is that of a line through them.
+pub fn gelu(x: &Var) -> Result<Var> {
+    let (n, d) = *x.shape();
+    let values = x.as_vec();
+    let table = |f: &dyn Fn(f32) -> f32| Ok(constant(&mat(values.iter().map(|v| f(*v)).collect(), n, d)?));
+    let value: Var = table(&|v| v * normal_cdf_and_gelu_slope(v).0)?;
+    let slope: Var = table(&|v| normal_cdf_and_gelu_slope(v).1)?;
+    Ok((x.clone() - table(&|v| v)?) * slope + value)
+}
+
+/// [`dropout`](super::dropout).
+pub fn dropout(x: &Var, dropout: Dropout) -> Result<Var> {
+    let (n, d) = *x.shape();
+    let factors = (0..(n * d) as u64).map(|i| dropout.factor(i)).collect();
+    Ok(x.clone() * constant(&mat(factors, n, d)?))
 }

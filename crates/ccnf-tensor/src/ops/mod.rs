@@ -15,6 +15,11 @@
 //! | [`mean_square`] | mean of `x^2` |
 //! | [`within_class_std_penalty`] | mean of `(std - 1)^2` within classes |
 //! | [`spectral_scale`] | `W / sigma` |
+//! | [`attention`] | multi-head attention within groups of rows |
+//! | [`layer_norm`] | layer normalisation of rows |
+//! | [`gather_rows`] | the row of a table for every token |
+//! | [`gelu`] | `x Phi(x)` |
+//! | [`dropout`](dropout()) | dropout without a stored mask |
 
 #[cfg(not(feature = "cuda"))]
 mod chain;
@@ -22,7 +27,11 @@ pub mod composed;
 #[cfg(not(feature = "cuda"))]
 mod fused;
 #[cfg(not(feature = "cuda"))]
+mod fused_attention;
+#[cfg(not(feature = "cuda"))]
 mod fused_chain;
+#[cfg(not(feature = "cuda"))]
+mod fused_rows;
 #[cfg(not(feature = "cuda"))]
 mod kernels;
 #[cfg(not(feature = "cuda"))]
@@ -35,6 +44,9 @@ mod product;
 mod raw;
 #[cfg(not(feature = "cuda"))]
 mod row_sums;
+mod transformer;
+
+pub use transformer::{AttentionSplit, Dropout, attention, dropout, gather_rows, gelu, layer_norm};
 
 use crate::{Mat, Result, Scalar, TensorError, Var, VarVec};
 use dfdx::prelude::HasShape;
