@@ -1,7 +1,10 @@
-//! One level: standardisation, flow, optimiser.
+//! One level: standardisation, projection, layers, flow, optimiser.
 
+use crate::chain::Chain;
 use crate::flow::Flow;
 use crate::loss::{flow_output, log_prior, step_loss};
+use crate::prepared::Prepared;
+use crate::projection::Projection;
 use crate::sampler::{Batch, Standard, sample};
 use crate::teacher::Teacher;
 use ccnf::core::TrainConfig;
@@ -11,7 +14,13 @@ use ccnf::rand::Rng;
 /// The model of one level.
 pub(crate) struct LevelFlow {
     pub(crate) number: usize,
+    /// The level as the encoder gives it; the flow's has the projected channels.
+    pub(crate) raw: LevelSpec,
     pub(crate) standard: Standard,
+    pub(crate) projection: Option<Projection>,
+    pub(crate) chain: Chain,
+    /// The running stage's images as the flow sees them, where that is not the standardised features.
+    pub(crate) prepared: Option<Prepared>,
     pub(crate) flow: Flow,
     pub(crate) adam: Adam,
     /// Whose latents later steps are kept near.
@@ -31,6 +40,13 @@ pub(crate) struct StepContext<'a> {
     pub(crate) step: u64,
 }
 
+/// Where the tokens of a training step come from: images, their level, and what is still to be done to a token.
+pub(crate) struct Source<'a> {
+    pub(crate) view: &'a TrainView,
+    pub(crate) level: usize,
+    pub(crate) standard: &'a Standard,
+}
+
 impl LevelFlow {
     /// `log p(x | class)` of standardised tokens under one class.
     pub(crate) fn log_prob(&self, x: &Mat, position: &Index, class: usize) -> Result<Vec<f32>> {
@@ -40,6 +56,9 @@ impl LevelFlow {
 
     /// `log p(x | class)` of standardised tokens; `token` gives each token's entry in `classes`.
     fn log_probs(&self, x: &Mat, position: &Index, classes: &[usize], token: &Index) -> Result<Vec<f32>> {
+        if self.flow.is_identity() {
+            return Ok(log_prior(&constant(x))?.as_vec());
+        }
         let conditions = self.flow.condition(classes, token, position)?;
         let f = self.flow.forward(&constant(x), &conditions)?;
         let prior = log_prior(&f.z)?.as_vec();
@@ -48,8 +67,14 @@ impl LevelFlow {
 
     /// `log p(x | class)` of all tokens of each candidate. Many candidates share a forward, as rows of one matrix: what depends on
     /// the weights or the position only is computed once for all of them, what depends on the class once per class, and an image is
-    /// standardised once for all its classes. A row's result does not depend on the others, so neither does a map.
-    pub(crate) fn candidates(&self, candidates: &[Candidate<'_>]) -> Result<Vec<Vec<f32>>> {
+    /// standardised once for all its classes. A row's result does not depend on the others, so neither does a map. `names` are the
+    /// known classes; with `layers_only` the flow is left out.
+    pub(crate) fn candidates(
+        &self,
+        candidates: &[Candidate<'_>],
+        names: &[String],
+        layers_only: bool,
+    ) -> Result<Vec<Vec<f32>>> {
         let (spec, d) = (self.flow.level(), self.flow.level().channels);
         let tokens = spec.tokens().max(1);
         let mut out = Vec::with_capacity(candidates.len());
@@ -60,10 +85,7 @@ impl LevelFlow {
             let mut classes: Vec<usize> = Vec::new();
             for candidate in group {
                 if !image.is_some_and(|same| std::ptr::addr_eq(same, candidate.image)) {
-                    let values = candidate.image.level(self.number)?;
-                    self.check(&values)?;
-                    standardised.clear();
-                    self.standard.push(&values, &mut standardised);
+                    standardised = self.input(&candidate.image.level(self.number)?)?;
                     image = Some(candidate.image);
                 }
                 x.extend_from_slice(&standardised);
@@ -73,16 +95,99 @@ impl LevelFlow {
                 });
                 token.resize(token.len() + tokens, entry as u32);
             }
+            let layers = self.through_layers(group, names, &mut x)?;
             let position: Index = (0..group.len()).flat_map(|_| 0..tokens as u32).collect();
-            let all = self.log_probs(&mat(x, n, d)?, &position, &classes, &token.into())?;
+            let x = mat(x, n, d)?;
+            let mut all = match layers_only {
+                true => log_prior(&constant(&x))?.as_vec(),
+                false => self.log_probs(&x, &position, &classes, &token.into())?,
+            };
+            all.iter_mut().zip(&layers).for_each(|(l, part)| *l += part);
             out.extend(all.chunks_exact(tokens).map(<[f32]>::to_vec));
         }
         Ok(out)
     }
 
+    /// Sends the candidates' maps `x` through the layers of their classes, in place; returns each token's part of the log-determinant
+    /// (empty without layers). A training image is replaced by its held-out map.
+    fn through_layers(&self, group: &[Candidate<'_>], names: &[String], x: &mut [f32]) -> Result<Vec<f32>> {
+        if self.chain.is_empty() {
+            return Ok(vec![]);
+        }
+        let (len, tokens) = (self.flow.level().len(), self.flow.level().tokens());
+        let mut log_det = vec![0.0; group.len() * tokens];
+        let mut start = 0;
+        // Neighbours of the same class go together.
+        for run in group.chunk_by(|a, b| a.class == b.class && a.training.is_some() == b.training.is_some()) {
+            let end = start + run.len();
+            let (maps, parts) = (&mut x[start * len..end * len], &mut log_det[start * tokens..end * tokens]);
+            let class = names.get(run[0].class).map_or("", String::as_str);
+            match (&self.prepared, run[0].training) {
+                (Some(prepared), Some(_)) => {
+                    for (k, candidate) in run.iter().enumerate() {
+                        let image = candidate.training.unwrap_or_default();
+                        let (values, log_det) = prepared.map(class, image)?;
+                        maps[k * len..(k + 1) * len].copy_from_slice(&values);
+                        parts[k * tokens..(k + 1) * tokens].copy_from_slice(log_det);
+                    }
+                }
+                _ => self.chain.forward(class, maps, parts)?,
+            }
+            start = end;
+        }
+        Ok(log_det)
+    }
+
+    /// Standardised and projected tokens of an image.
+    pub(crate) fn input(&self, values: &[f32]) -> Result<Vec<f32>> {
+        self.check(values)?;
+        let mut standardised = Vec::with_capacity(values.len());
+        self.standard.push(values, &mut standardised);
+        Ok(match &self.projection {
+            Some(p) => p.apply(&standardised),
+            None => standardised,
+        })
+    }
+
+    /// Where the tokens of a training step come from.
+    pub(crate) fn source<'a>(&'a self, view: &'a TrainView) -> Result<Source<'a>> {
+        match &self.prepared {
+            Some(p) => Ok(Source { view: p.view(), level: 0, standard: p.identity() }),
+            None if self.is_plain() => Ok(Source { view, level: self.number, standard: &self.standard }),
+            None => Err(Error::new(ErrorKind::Contract, "a training step outside a stage")),
+        }
+    }
+
+    /// Whether the flow sees the standardised features as they are.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.projection.is_none() && self.chain.is_empty()
+    }
+
+    /// Begins a stage whose standardisation is fitted: fits the layers of the new classes (or, when the stage goes on, takes them as
+    /// they are) and prepares what the flow sees of the stage's images.
+    pub(crate) fn begin(&mut self, view: &TrainView, fit: bool) -> Result<()> {
+        self.prepared = None;
+        if self.is_plain() {
+            return Ok(());
+        }
+        let mut prepared = Prepared::builder();
+        for class in view.classes() {
+            let maps = (0..class.len()).map(|i| self.input(&class.image(i, self.number)?)).collect::<Result<_>>()?;
+            let name = class.name();
+            let maps = match (class.is_rehearsed(), fit) {
+                (true, _) => self.chain.fitted(name, maps),
+                (false, false) => self.chain.held_out(name, maps),
+                (false, true) => self.chain.add(name).and_then(|()| self.chain.fit(name, maps)),
+            };
+            prepared.push(class, maps.at(|| format!("level `{}` of class `{name}`", self.raw.name))?);
+        }
+        self.prepared = Some(prepared.finish(view.stage(), self.flow.level())?);
+        Ok(())
+    }
+
     /// Fails for an image of another size.
     fn check(&self, values: &[f32]) -> Result<()> {
-        let spec = self.flow.level();
+        let spec = &self.raw;
         if values.len() == spec.len() {
             return Ok(());
         }
@@ -101,7 +206,9 @@ impl LevelFlow {
         let StepContext { view, train, regularizers, streams, step } = *context;
         let stage = view.stage();
         let mut rng = streams.stream(&format!("train.stage{stage}.level{}", self.number), step);
-        let batch = sample(view, self.number, train.phase(stage).tokens, &self.standard, &mut rng)?;
+        let source = self.source(view)?;
+        let batch =
+            sample(source.view, source.level, train.phase(stage).tokens, source.standard, &mut rng)?;
         let known = self.flow.conditioner().classes();
         let classes: Vec<usize> = view
             .classes()
