@@ -33,6 +33,27 @@ struct Ready {
     constants: Vec<f32>,
 }
 
+impl Ready {
+    /// Hands `change` the number of every cell, the means of its tokens and the tokens, and puts the tokens back.
+    fn each_cell(&self, map: &mut [f32], layout: &Layout, change: impl Fn(usize, &[f32], &mut [f32])) {
+        let dim = layout.dim;
+        let (mut means, mut tokens) = (vec![], vec![]);
+        for (c, positions) in layout.cells.iter().enumerate() {
+            means.clear();
+            tokens.clear();
+            for p in positions {
+                let row = layout.mean_row[*p];
+                means.extend_from_slice(&self.mean[row * dim..(row + 1) * dim]);
+                tokens.extend_from_slice(&map[p * dim..(p + 1) * dim]);
+            }
+            change(c, &means, &mut tokens);
+            for (p, token) in positions.iter().zip(tokens.chunks_exact(dim)) {
+                map[p * dim..(p + 1) * dim].copy_from_slice(token);
+            }
+        }
+    }
+}
+
 /// Tokens that one task evaluates.
 const TASK: usize = 64;
 
@@ -126,7 +147,7 @@ impl ClassGaussian {
         let ready = self.ready.get_or_init(|| self.prepare(layout.dim));
         let maps = maps.par_chunks_exact_mut(layout.positions() * layout.dim);
         maps.zip(log_det.par_chunks_exact_mut(layout.positions())).for_each(|(map, log_det)| {
-            self.each_cell(map, layout, |cell, means, tokens| {
+            ready.each_cell(map, layout, |cell, means, tokens| {
                 tokens.iter_mut().zip(means).for_each(|(x, m)| *x -= m);
                 ready.whiteners[cell].whiten(tokens);
             });
@@ -140,30 +161,11 @@ impl ClassGaussian {
     pub(crate) fn inverse(&self, maps: &mut [f32], layout: &Layout) {
         let ready = self.ready.get_or_init(|| self.prepare(layout.dim));
         maps.par_chunks_exact_mut(layout.positions() * layout.dim).for_each(|map| {
-            self.each_cell(map, layout, |cell, means, tokens| {
+            ready.each_cell(map, layout, |cell, means, tokens| {
                 ready.whiteners[cell].unwhiten(tokens);
                 tokens.iter_mut().zip(means).for_each(|(x, m)| *x += m);
             });
         });
-    }
-
-    /// Hands `change` the number of every cell, the means of its tokens and the tokens, and puts the tokens back.
-    fn each_cell(&self, map: &mut [f32], layout: &Layout, change: impl Fn(usize, &[f32], &mut [f32])) {
-        let (ready, dim) = (self.ready.get_or_init(|| self.prepare(layout.dim)), layout.dim);
-        let (mut means, mut tokens) = (vec![], vec![]);
-        for (c, positions) in layout.cells.iter().enumerate() {
-            means.clear();
-            tokens.clear();
-            for p in positions {
-                let row = layout.mean_row[*p];
-                means.extend_from_slice(&ready.mean[row * dim..(row + 1) * dim]);
-                tokens.extend_from_slice(&map[p * dim..(p + 1) * dim]);
-            }
-            change(c, &means, &mut tokens);
-            for (p, token) in positions.iter().zip(tokens.chunks_exact(dim)) {
-                map[p * dim..(p + 1) * dim].copy_from_slice(token);
-            }
-        }
     }
 
     fn prepare(&self, dim: usize) -> Ready {

@@ -86,33 +86,19 @@ impl MapFactor {
         self.squares.len() * self.level.channels
     }
 
-    /// `s = B x` of a map.
-    fn sums(&self, map: &[f32]) -> Vec<f64> {
-        let d = self.level.channels;
-        let mut s = vec![0.0; self.width()];
-        for (positions, s) in self.squares.iter().zip(s.chunks_exact_mut(d)) {
-            for p in positions {
-                s.iter_mut().zip(&map[p * d..(p + 1) * d]).for_each(|(s, v)| *s += f64::from(*v));
-            }
-            let root = (positions.len() as f64).sqrt();
-            s.iter_mut().for_each(|s| *s /= root);
-        }
-        s
-    }
-
     /// Adds `B' sum_i factor(l_i) (u_i s) u_i` to every map.
     fn apply(&self, class: usize, maps: &mut [f32], factor: impl Fn(f64) -> f64 + Sync) {
         let (directions, variances) = self.factors[class].values();
-        let (m, d) = (self.width(), self.level.channels);
+        let (m, d, squares) = (self.width(), self.level.channels, &self.squares);
         maps.par_chunks_exact_mut(self.level.len()).for_each(|map| {
-            let s = self.sums(map);
+            let s = sums(map, squares, d);
             let mut change = vec![0.0; m];
             for (u, l) in directions.chunks_exact(m).zip(variances).filter(|(_, l)| **l > 1.0) {
                 let code: f64 = u.iter().zip(&s).map(|(u, s)| f64::from(*u) * s).sum();
                 let size = factor(f64::from(*l)) * code;
                 change.iter_mut().zip(u).for_each(|(c, u)| *c += size * f64::from(*u));
             }
-            for (positions, change) in self.squares.iter().zip(change.chunks_exact(d)) {
+            for (positions, change) in squares.iter().zip(change.chunks_exact(d)) {
                 let root = (positions.len() as f64).sqrt();
                 for p in positions {
                     let token = &mut map[p * d..(p + 1) * d];
@@ -121,6 +107,19 @@ impl MapFactor {
             }
         });
     }
+}
+
+/// `s = B x` of a map of `dim` channels.
+fn sums(map: &[f32], squares: &[Vec<usize>], dim: usize) -> Vec<f64> {
+    let mut s = vec![0.0; squares.len() * dim];
+    for (positions, s) in squares.iter().zip(s.chunks_exact_mut(dim)) {
+        for p in positions {
+            s.iter_mut().zip(&map[p * dim..(p + 1) * dim]).for_each(|(s, v)| *s += f64::from(*v));
+        }
+        let root = (positions.len() as f64).sqrt();
+        s.iter_mut().for_each(|s| *s /= root);
+    }
+    s
 }
 
 impl ClassFactor {
@@ -157,7 +156,8 @@ impl ClassLayer for MapFactor {
     fn fit(&mut self, class: &str, maps: &[&[f32]]) -> Result<()> {
         let c = checked_fit(class, &self.classes, maps, &self.level)?;
         let (n, m, rank) = (maps.len(), self.width(), self.config.rank);
-        let sums: Vec<Vec<f64>> = maps.par_iter().map(|map| self.sums(map)).collect();
+        let (squares, d) = (&self.squares, self.level.channels);
+        let sums: Vec<Vec<f64>> = maps.par_iter().map(|map| sums(map, squares, d)).collect();
         let sums = sums.concat();
         let products = Products::new(&sums, n, m);
         let (mut directions, mut variances) = (vec![0.0f32; rank * m], vec![1.0f32; rank]);
@@ -203,8 +203,7 @@ impl Stateful for MapFactor {
         self.factors.iter().flat_map(|f| [&f.directions, &f.variances]).collect()
     }
     fn params_mut(&mut self) -> Vec<&mut Param> {
-        let open = |f: &mut ClassFactor| f.ready.take();
-        self.factors.iter_mut().for_each(|f| drop(open(f)));
+        self.factors.iter_mut().for_each(|f| drop(f.ready.take()));
         self.factors.iter_mut().flat_map(|f| [&mut f.directions, &mut f.variances]).collect()
     }
 }
@@ -282,7 +281,7 @@ mod tests {
         assert_eq!(layer.squares.len(), 6);
         assert_eq!(layer.squares[0], [0, 1, 5, 6]);
         assert_eq!(layer.squares[2], [4, 9]);
-        let s = layer.sums(&vec![1.0; level().len()]);
+        let s = sums(&vec![1.0; level().len()], &layer.squares, 2);
         assert_eq!(s[0], 2.0);
         assert!((s[4] - 2f64.sqrt()).abs() < 1e-12);
     }

@@ -87,7 +87,7 @@ pub(crate) fn checked_fit(class: &str, classes: &[String], maps: &[&[f32]], leve
         return contract(format!("a layer was to be fitted for the class `{class}` without images"));
     }
     for map in maps {
-        if map.len() != level.len() {
+        if level.is_empty() || map.len() != level.len() {
             return contract(format!("a map has {} values at level `{}`, not {}", map.len(), level.name, level.len()));
         }
         check_finite("a feature", || format!("level `{}` of class `{class}`", level.name), map)?;
