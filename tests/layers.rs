@@ -123,6 +123,25 @@ fn held_out_statistics_are_those_of_images_that_were_not_fitted() {
 }
 
 #[test]
+fn thresholds_see_training_images_as_images_that_were_not_trained_on() {
+    let keys = json!({ "kind": "ccnf", "blocks": 0, "layers": [{ "kind": "whitening", "mode": "per-position" }] });
+    let d = learnt(keys, LevelNorm::ZNorm);
+    let images: Vec<_> = (0..20).map(|i| image("c", i)).collect();
+    let numbered: Vec<(usize, &dyn ImageFeatures)> = images.iter().map(|i| i.as_ref()).enumerate().step_by(2).collect();
+    let of = |scores: Vec<ImageScores>| {
+        mean(&scores.into_iter().flat_map(|s| s.given.into_iter().map(|m| m.data)).collect::<Vec<_>>())
+    };
+    let held_out = of(d.score_training("c", &numbered).unwrap());
+    let plain: Vec<&dyn ImageFeatures> = numbered.iter().map(|i| i.1).collect();
+    let fitted = of(d.score(&plain, ScoreRequest { given: Some("c"), routed: false }).unwrap());
+    let unseen = mean(&maps(&*d, "c"));
+    assert!(fitted < -0.2, "the covariances fit their own images too well: {fitted}");
+    assert!(held_out.abs() < 0.15, "held-out scores are standardised: {held_out}");
+    assert!((unseen - held_out).abs() < 0.5 * (unseen - fitted), "{fitted} fitted, {held_out} held out, {unseen} unseen");
+    assert!(d.score_training("c", &[(20, images[0].as_ref())]).is_err(), "there is no image 20");
+}
+
+#[test]
 fn a_factor_layer_explains_what_varies_over_the_whole_map() {
     // Of unseen images: the likelihood rises by what the pattern costs.
     let chain = |layers: Value| json!({ "kind": "ccnf", "blocks": 0, "layers": layers });

@@ -249,6 +249,11 @@ impl Detector for Ccnf {
         self.scoring.score(images, request, &self.classes, &ll)
     }
 
+    fn score_training(&self, class: &str, images: &[(usize, &dyn ImageFeatures)]) -> Result<Vec<ImageScores>> {
+        let ll = |l: usize, c: &[Candidate<'_>]| log_likelihood(&self.levels, &self.classes, l, c);
+        self.scoring.score_training(class, images, &self.classes, &ll)
+    }
+
     fn routes_without_shortlist(&self, images: &[&dyn ImageFeatures]) -> Result<Option<Vec<String>>> {
         let ll = |l: usize, c: &[Candidate<'_>]| log_likelihood(&self.levels, &self.classes, l, c);
         self.scoring.routes_without_shortlist(images, &self.classes, &ll)

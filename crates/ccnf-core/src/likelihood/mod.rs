@@ -167,6 +167,26 @@ impl LikelihoodScoring {
         Ok(out)
     }
 
+    /// Scores training images of `class`, given by their numbers in the view of the stage that has just ended, under that class. `ll` is
+    /// told that they are ([`Candidate::training`]).
+    pub fn score_training(
+        &self,
+        class: &str,
+        images: &[(usize, &dyn ImageFeatures)],
+        classes: &[String],
+        ll: &LogLikelihood<'_>,
+    ) -> Result<Vec<ImageScores>> {
+        let known = &classes[..self.known_at.len().min(classes.len())];
+        let c = known.iter().position(|k| k == class).ok_or_else(|| unknown_class(class, classes))?;
+        let wanted = [self.for_maps(c, known.len())];
+        let score = |(number, image): &(usize, &dyn ImageFeatures)| {
+            let mut found = Evaluations::new(1, self.levels.len(), known.len()).of_training(c, *number);
+            found.add(&[*image], &wanted, &self.levels, known, ll)?;
+            Ok(ImageScores { given: self.maps(&found, 0, c)?, ..ImageScores::default() })
+        };
+        images.iter().map(score).collect()
+    }
+
     /// The class that the router would choose for each image if it had no shortlist; `None` where it has none.
     pub fn routes_without_shortlist(
         &self,
