@@ -1,12 +1,9 @@
 //! The detector: one chain of layers and flow per level, trained and scored together.
 
-use crate::chain::Chain;
 use crate::config::CcnfConfig;
-use crate::flow::{Flow, FlowSpec};
 use crate::init::{RowInitConfig, initial_row};
 use crate::level::{LevelFlow, StepContext};
 use crate::projection::Projection;
-use crate::sampler::Standard;
 use crate::teacher::Teacher;
 use ccnf::core::TrainConfig;
 use ccnf::prelude::*;
@@ -54,35 +51,9 @@ impl Ccnf {
             return Err(build.error("identity_maps", "needs at least one layer"));
         }
         let sections = build.section.components("layers", &config.layers)?;
-        let steps = build.train.first.steps;
-        let warmup_steps = if steps >= 10_000 { 2000 } else { steps / 5 };
         let mut levels = Vec::new();
         for (number, level) in build.levels.iter().enumerate() {
-            let scope = format!("level{number}");
-            let projection = Projection::of(&config, build, number, level)?;
-            let flow_level = match &projection {
-                Some(p) => LevelSpec { channels: p.param().shape().0, ..level.clone() },
-                None => level.clone(),
-            };
-            let layer = |(l, section): (usize, &Section)| {
-                let scope = format!("{scope}.layer{l}");
-                let spec = LayerSpec { scope, level: flow_level.clone(), streams: build.streams };
-                ccnf::core::build::<dyn ClassLayer>(section, &spec)
-            };
-            let layers = sections.iter().enumerate().map(layer).collect::<Result<Vec<_>>>()?;
-            let spec =
-                FlowSpec { scope: scope.clone(), level: flow_level.clone(), warmup_steps, streams: build.streams };
-            levels.push(LevelFlow {
-                number,
-                raw: level.clone(),
-                standard: Standard::new(&scope, level.channels)?,
-                projection,
-                chain: Chain::new(layers, config.folds, &flow_level),
-                prepared: None,
-                flow: Flow::new(&config, build, &spec)?,
-                adam: Adam::new(build.train.adam()),
-                teacher: None,
-            });
+            levels.push(LevelFlow::new(&config, build, number, level, &sections)?);
         }
         let regularizers = build
             .section
@@ -90,17 +61,16 @@ impl Ccnf {
             .iter()
             .map(|s| ccnf::core::build::<dyn Regularizer>(s, &RegularizerSpec {}))
             .collect::<Result<Vec<_>>>()?;
-        let scorer =
-            build.part::<dyn Scorer>("scorer", &config.scorer, &ScorerSpec { levels: build.levels.len() })?;
+        let mut scored: Vec<_> = levels.iter().map(|l| l.flow.level().clone()).collect();
+        if config.identity_maps && config.blocks > 0 {
+            scored.extend_from_within(..);
+        }
+        let scorer = build.part::<dyn Scorer>("scorer", &config.scorer, &ScorerSpec { levels: scored.len() })?;
         let router = build.part::<dyn Router>(
             "router",
             &config.router,
             &RouterSpec { levels: build.levels.clone() },
         )?;
-        let mut scored: Vec<_> = levels.iter().map(|l| l.flow.level().clone()).collect();
-        if config.identity_maps && config.blocks > 0 {
-            scored.extend_from_within(..);
-        }
         Ok(Ccnf {
             classes: vec![],
             init: config.init,

@@ -1,10 +1,12 @@
 //! The `ccnf` detector: a class-conditional normalizing flow per feature level, behind class-private invertible layers.
 
+mod assemble;
 mod chain;
 mod config;
 mod detector;
 mod flow;
 mod init;
+mod input;
 mod level;
 mod loss;
 mod prepared;
