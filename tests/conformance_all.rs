@@ -142,7 +142,8 @@ fn ccnf_detectors_with_private_layers_conform() {
     let layers = json!([{ "kind": "whitening", "region_grid": 3 }, { "kind": "factor", "rank": 4 }]);
     let prototype = json!({ "kind": "prototype" });
     let around_a_flow = json!({ "layers": layers, "blocks": 2, "position": 8, "router": prototype });
-    let on_directions = json!({ "layers": layers, "blocks": 1, "position": 0, "directions": [4], "folds": 0 });
+    let on_directions =
+        json!({ "layers": layers, "blocks": 1, "position": 0, "directions": [4], "folds": 0 });
     let random = json!({ "blocks": 1, "position": 0, "directions": [5, 3], "basis": "random" });
     let alone = json!({ "layers": layers, "blocks": 0, "router": prototype });
     for keys in [around_a_flow, on_directions, random, alone] {

@@ -99,7 +99,10 @@ fn whitening_without_a_flow_is_the_region_gaussian() {
             for class in CLASSES {
                 let (a, b) = (maps(&*gaussian, class).concat(), maps(&*chain, class).concat());
                 for (a, b) in a.iter().zip(&b) {
-                    assert!((a - b).abs() < 2e-4 * a.abs().max(1.0), "{mode}, {norm:?}, class {class}: {a} and {b}");
+                    assert!(
+                        (a - b).abs() < 2e-4 * a.abs().max(1.0),
+                        "{mode}, {norm:?}, class {class}: {a} and {b}"
+                    );
                 }
             }
         }
@@ -117,17 +120,22 @@ fn held_out_statistics_are_those_of_images_that_were_not_fitted() {
         let (fitted, held_out) = (learnt(chain(0), norm), learnt(chain(4), norm));
         for class in CLASSES {
             let (fitted, held_out) = (mean(&maps(&*fitted, class)), mean(&maps(&*held_out, class)));
-            assert!(held_out.abs() < 0.6 * fitted, "{norm:?}, class {class}: {held_out} held out, {fitted} fitted");
+            assert!(
+                held_out.abs() < 0.6 * fitted,
+                "{norm:?}, class {class}: {held_out} held out, {fitted} fitted"
+            );
         }
     }
 }
 
 #[test]
 fn thresholds_see_training_images_as_images_that_were_not_trained_on() {
-    let keys = json!({ "kind": "ccnf", "blocks": 0, "layers": [{ "kind": "whitening", "mode": "per-position" }] });
+    let keys =
+        json!({ "kind": "ccnf", "blocks": 0, "layers": [{ "kind": "whitening", "mode": "per-position" }] });
     let d = learnt(keys, LevelNorm::ZNorm);
     let images: Vec<_> = (0..20).map(|i| image("c", i)).collect();
-    let numbered: Vec<(usize, &dyn ImageFeatures)> = images.iter().map(|i| i.as_ref()).enumerate().step_by(2).collect();
+    let numbered: Vec<(usize, &dyn ImageFeatures)> =
+        images.iter().map(|i| i.as_ref()).enumerate().step_by(2).collect();
     let of = |scores: Vec<ImageScores>| {
         mean(&scores.into_iter().flat_map(|s| s.given.into_iter().map(|m| m.data)).collect::<Vec<_>>())
     };
@@ -137,7 +145,10 @@ fn thresholds_see_training_images_as_images_that_were_not_trained_on() {
     let unseen = mean(&maps(&*d, "c"));
     assert!(fitted < -0.2, "the covariances fit their own images too well: {fitted}");
     assert!(held_out.abs() < 0.15, "held-out scores are standardised: {held_out}");
-    assert!((unseen - held_out).abs() < 0.5 * (unseen - fitted), "{fitted} fitted, {held_out} held out, {unseen} unseen");
+    assert!(
+        (unseen - held_out).abs() < 0.5 * (unseen - fitted),
+        "{fitted} fitted, {held_out} held out, {unseen} unseen"
+    );
     assert!(d.score_training("c", &[(20, images[0].as_ref())]).is_err(), "there is no image 20");
 }
 
@@ -165,7 +176,11 @@ fn identity_maps_are_those_of_the_control_without_a_flow() {
         let (flow, control) = (maps(&*flow, class), maps(&*control, class));
         assert_eq!((flow.len(), control.len()), (3 * 4, 3 * 2), "two levels, with the flow and without");
         for image in 0..3 {
-            assert_eq!(flow[4 * image + 2..4 * image + 4], control[2 * image..2 * image + 2], "class {class}");
+            assert_eq!(
+                flow[4 * image + 2..4 * image + 4],
+                control[2 * image..2 * image + 2],
+                "class {class}"
+            );
             assert_ne!(flow[4 * image], control[2 * image], "class {class}: the flow changes nothing");
         }
     }
@@ -175,11 +190,8 @@ fn identity_maps_are_those_of_the_control_without_a_flow() {
 fn without_blocks_nothing_is_trained_and_no_class_has_a_row() {
     let d = learnt(json!({ "kind": "ccnf", "blocks": 0, "layers": [whitening()] }), LevelNorm::ZNorm);
     assert_eq!((d.steps(0), d.steps(1), d.trainable()), (0, 0, 0));
-    let of_c: Vec<String> = hashes(&*d)
-        .into_iter()
-        .filter(|t| t.1 == Owner::Class("c".into()))
-        .map(|t| t.0)
-        .collect();
+    let of_c: Vec<String> =
+        hashes(&*d).into_iter().filter(|t| t.1 == Owner::Class("c".into())).map(|t| t.0).collect();
     let layer = |l: usize| ["mean", "whitening", "log_det"].map(|t| format!("level{l}.layer0.c.{t}"));
     let expected = [layer(0).to_vec(), layer(1).to_vec(), vec!["scoring.c.statistics".to_owned()]].concat();
     assert_eq!(of_c, expected);
@@ -229,7 +241,10 @@ fn projected_levels_have_maps_of_the_same_size() {
         for (i, a) in p.chunks(7).enumerate() {
             for (j, b) in p.chunks(7).enumerate() {
                 let dot: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
-                assert!((dot - f32::from(u8::from(i == j))).abs() < 1e-5, "{basis}: rows {i} and {j} have {dot}");
+                assert!(
+                    (dot - f32::from(u8::from(i == j))).abs() < 1e-5,
+                    "{basis}: rows {i} and {j} have {dot}"
+                );
             }
         }
     }

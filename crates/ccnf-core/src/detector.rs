@@ -100,7 +100,11 @@ pub trait Detector: Stateful + Shareable {
     fn score(&self, images: &[&dyn ImageFeatures], request: ScoreRequest<'_>) -> Result<Vec<ImageScores>>;
     /// Scores training images of a class of the stage that has just ended, given by their numbers in its view, as images that were not
     /// trained on, where the detector holds that apart: what the decision threshold is taken from.
-    fn score_training(&self, class: &str, images: &[(usize, &dyn ImageFeatures)]) -> Result<Vec<ImageScores>> {
+    fn score_training(
+        &self,
+        class: &str,
+        images: &[(usize, &dyn ImageFeatures)],
+    ) -> Result<Vec<ImageScores>> {
         let images: Vec<&dyn ImageFeatures> = images.iter().map(|i| i.1).collect();
         self.score(&images, ScoreRequest { given: Some(class), routed: false })
     }

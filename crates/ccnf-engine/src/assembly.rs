@@ -83,7 +83,11 @@ impl Assembly {
         let (mut train_index, test_index) = index.split()?;
         if let Some(most) = protocol.later_images {
             for class in tasks.iter().skip(1).flatten() {
-                train_index.draw(class, most, &mut Streams::new(top.seed).stream(&format!("protocol.{class}"), 0));
+                train_index.draw(
+                    class,
+                    most,
+                    &mut Streams::new(top.seed).stream(&format!("protocol.{class}"), 0),
+                );
             }
         }
         let Model { encoder, detector, train, scoring, run } = build_model(config)?;

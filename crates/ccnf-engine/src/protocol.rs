@@ -54,7 +54,9 @@ impl ProtocolConfig {
     /// The tasks for a dataset with these classes. Every class must exist and come once.
     pub fn tasks(&self, classes: &[&str], section: &Section) -> Result<Vec<Vec<String>>> {
         if self.later_images == Some(0) {
-            return Err(section.error("later_images", "must be 1 or more").help("leave it out to use all images"));
+            return Err(section
+                .error("later_images", "must be 1 or more")
+                .help("leave it out to use all images"));
         }
         let (tasks, key) = match (&self.preset, &self.tasks) {
             (Some(_), Some(_)) => {

@@ -7,8 +7,7 @@ use crate::folder::RunFolder;
 use crate::fuse::fuse;
 use crate::observer::Observer;
 use ccnf_core::{
-    Error, ErrorKind, ImageFeatures, ImageSource, Result, ResultExt, TrainClass, TrainView,
-    restore, snapshot,
+    Error, ErrorKind, ImageFeatures, ImageSource, Result, ResultExt, TrainClass, TrainView, restore, snapshot,
 };
 use ccnf_data::cache::FeatureCache;
 use rayon::prelude::*;

@@ -1,16 +1,23 @@
 //! Eigenvectors of a symmetric matrix.
 
 use crate::{Result, TensorError};
+use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::evd::{ComputeEigenvectors, SelfAdjointEvdParams, self_adjoint_evd, self_adjoint_evd_scratch};
-use faer::{Diag, Mat, Par, Spec};
+use faer::linalg::evd::{
+    ComputeEigenvectors, SelfAdjointEvdParams, self_adjoint_evd, self_adjoint_evd_scratch,
+};
+use faer::{Mat, Par, Spec};
 
 /// The `count` largest eigenvalues of the symmetric matrix `a` (`[n, n]`), largest first, with their eigenvectors of length 1; fewer
 /// where `n` is smaller. On one thread, so that the bits do not depend on the number of processors. Fails with
 /// [`TensorError::NonFinite`] for values that are not finite.
 pub fn leading_eigenvectors(a: &[f64], n: usize, count: usize) -> Result<Vec<(f64, Vec<f64>)>> {
     if a.len() != n * n {
-        return Err(TensorError::shape("leading_eigenvectors", format!("{n} x {n} values"), format!("{}", a.len())));
+        return Err(TensorError::shape(
+            "leading_eigenvectors",
+            format!("{n} x {n} values"),
+            format!("{}", a.len()),
+        ));
     }
     let not_finite = || TensorError::NonFinite {
         what: "a symmetric matrix".into(),

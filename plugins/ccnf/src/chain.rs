@@ -98,7 +98,8 @@ fn held_out(layer: &dyn ClassLayer, class: &str, folds: usize, maps: &mut Maps) 
     }
     let before = maps.values.clone();
     for fold in 0..folds {
-        let kept: Vec<&[f32]> = before.iter().enumerate().filter(|(i, _)| i % folds != fold).map(|(_, m)| &m[..]).collect();
+        let kept: Vec<&[f32]> =
+            before.iter().enumerate().filter(|(i, _)| i % folds != fold).map(|(_, m)| &m[..]).collect();
         let mut other = layer.empty();
         other.add(class)?;
         other.fit(class, &kept)?;
@@ -113,7 +114,9 @@ fn slices(maps: &[Vec<f32>]) -> Vec<&[f32]> {
 }
 
 fn number(layer: &dyn ClassLayer, class: &str) -> Result<usize> {
-    layer.classes().iter().position(|c| c == class).ok_or_else(|| {
-        Error::new(ErrorKind::Contract, format!("a layer does not know the class `{class}`"))
-    })
+    layer
+        .classes()
+        .iter()
+        .position(|c| c == class)
+        .ok_or_else(|| Error::new(ErrorKind::Contract, format!("a layer does not know the class `{class}`")))
 }

@@ -65,7 +65,8 @@ impl Ccnf {
         if config.identity_maps && config.blocks > 0 {
             scored.extend_from_within(..);
         }
-        let scorer = build.part::<dyn Scorer>("scorer", &config.scorer, &ScorerSpec { levels: scored.len() })?;
+        let scorer =
+            build.part::<dyn Scorer>("scorer", &config.scorer, &ScorerSpec { levels: scored.len() })?;
         let router = build.part::<dyn Router>(
             "router",
             &config.router,
@@ -219,7 +220,11 @@ impl Detector for Ccnf {
         self.scoring.score(images, request, &self.classes, &ll)
     }
 
-    fn score_training(&self, class: &str, images: &[(usize, &dyn ImageFeatures)]) -> Result<Vec<ImageScores>> {
+    fn score_training(
+        &self,
+        class: &str,
+        images: &[(usize, &dyn ImageFeatures)],
+    ) -> Result<Vec<ImageScores>> {
         let ll = |l: usize, c: &[Candidate<'_>]| log_likelihood(&self.levels, &self.classes, l, c);
         self.scoring.score_training(class, images, &self.classes, &ll)
     }
@@ -244,9 +249,9 @@ impl Detector for Ccnf {
             Error::new(ErrorKind::Checkpoint, format!("the checkpoint does not describe a `ccnf` model: {e}"))
         })?;
         for level in &mut self.levels {
-            let known = level.flow.conditioner().classes();
+            let (known, rows) = (level.flow.conditioner().classes(), !level.flow.is_identity());
             meta.classes.iter().try_for_each(|c| level.chain.add(c))?;
-            for class in meta.classes.iter().filter(|c| !known.contains(c) && !level.flow.is_identity()) {
+            for class in meta.classes.iter().filter(|c| rows && !known.contains(c)) {
                 level.flow.conditioner_mut().grow(class, &RowInit::Random)?;
             }
             if meta.baked {

@@ -15,7 +15,12 @@ pub(crate) struct Source<'a> {
 impl LevelFlow {
     /// Sends the candidates' maps `x` through the layers of their classes, in place; returns each token's part of the log-determinant
     /// (empty without layers). A training image is replaced by its held-out map.
-    pub(crate) fn through_layers(&self, group: &[Candidate<'_>], names: &[String], x: &mut [f32]) -> Result<Vec<f32>> {
+    pub(crate) fn through_layers(
+        &self,
+        group: &[Candidate<'_>],
+        names: &[String],
+        x: &mut [f32],
+    ) -> Result<Vec<f32>> {
         if self.chain.is_empty() {
             return Ok(vec![]);
         }
@@ -77,7 +82,8 @@ impl LevelFlow {
         }
         let mut prepared = Prepared::builder();
         for class in view.classes() {
-            let maps = (0..class.len()).map(|i| self.input(&class.image(i, self.number)?)).collect::<Result<_>>()?;
+            let maps =
+                (0..class.len()).map(|i| self.input(&class.image(i, self.number)?)).collect::<Result<_>>()?;
             let name = class.name();
             let maps = match (class.is_rehearsed(), fit) {
                 (true, _) => self.chain.fitted(name, maps),

@@ -112,8 +112,7 @@ impl LevelFlow {
         let stage = view.stage();
         let mut rng = streams.stream(&format!("train.stage{stage}.level{}", self.number), step);
         let source = self.source(view)?;
-        let batch =
-            sample(source.view, source.level, train.phase(stage).tokens, source.standard, &mut rng)?;
+        let batch = sample(source.view, source.level, train.phase(stage).tokens, source.standard, &mut rng)?;
         let known = self.flow.conditioner().classes();
         let classes: Vec<usize> = view
             .classes()

@@ -37,7 +37,9 @@ impl Projection {
         };
         if k < 2 || k > level.channels {
             let (name, d) = (&level.name, level.channels);
-            return Err(build.error("directions", format!("level `{name}` can have 2 to {d} directions, not {k}")));
+            return Err(
+                build.error("directions", format!("level `{name}` can have 2 to {d} directions, not {k}"))
+            );
         }
         Projection::new(&format!("level{number}"), config.basis, k, level.channels, &build.streams).map(Some)
     }

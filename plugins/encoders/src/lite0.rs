@@ -88,7 +88,8 @@ impl Lite0 {
                 .help("the network halves the image five times; use 224, 256, 320, …"));
         }
         if levels.is_empty() {
-            return Err(build.error("levels", "at least one of `stride4`, `stride8`, `stride16`, `stride32` is needed"));
+            return Err(build
+                .error("levels", "at least one of `stride4`, `stride8`, `stride16`, `stride32` is needed"));
         }
         if let Some(twice) = levels.iter().enumerate().find(|(i, l)| levels[..*i].contains(l)) {
             return Err(build.error("levels", format!("`{}` is listed twice", twice.1.name())));

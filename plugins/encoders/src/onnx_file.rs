@@ -132,7 +132,12 @@ mod tests {
             (0xfc00, f32::NEG_INFINITY),
         ];
         for (bits, value) in known {
-            assert_eq!(half(bits).to_bits(), f32::to_bits(value), "{bits:x}: {} instead of {value}", half(bits));
+            assert_eq!(
+                half(bits).to_bits(),
+                f32::to_bits(value),
+                "{bits:x}: {} instead of {value}",
+                half(bits)
+            );
         }
         assert!(half(0x7e00).is_nan());
     }

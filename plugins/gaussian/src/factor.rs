@@ -58,7 +58,8 @@ fn attempt(covariance: &[f64], dim: usize, jitter: f64, floor: f64) -> Option<(V
     }
     let mut inverse = Matrix::zeros(dim, dim);
     invert_lower_triangular(inverse.as_mut(), lower.as_ref(), Par::Seq);
-    let whitening = (0..dim).flat_map(|i| (0..=i).map(move |j| (i, j))).map(|at| inverse[at] as f32).collect();
+    let whitening =
+        (0..dim).flat_map(|i| (0..=i).map(move |j| (i, j))).map(|at| inverse[at] as f32).collect();
     Some((whitening, log_det))
 }
 
@@ -96,7 +97,9 @@ mod tests {
         // W S W^T = I.
         for i in [0, 1, 64, d - 1] {
             for j in 0..d {
-                let row = |i: usize, k: usize| if k > i { 0.0 } else { f64::from(f.whitening[i * (i + 1) / 2 + k]) };
+                let row = |i: usize, k: usize| {
+                    if k > i { 0.0 } else { f64::from(f.whitening[i * (i + 1) / 2 + k]) }
+                };
                 let ws = |k: usize| (0..d).map(|m| row(i, m) * covariance[m * d + k]).sum::<f64>();
                 let v: f64 = (0..d).map(|k| ws(k) * row(j, k)).sum();
                 assert_abs_diff_eq!(v, if i == j { 1.0 } else { 0.0 }, epsilon = 1e-5);

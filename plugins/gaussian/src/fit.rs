@@ -25,7 +25,12 @@ const BLOCK: usize = 2048;
 /// * `S_p = sum r r^T / n` over the residuals `r` of all tokens to that mean; shrunk to `(1-s) S_p + s tr(S_p)/D I`.
 /// * A cell with `n` tokens: `S = sum r r^T / n` over its tokens, shrunk to `(1-a) S + a S_p`,
 ///   `a = min(1, kD/(kD+n) + s)`, `k` the `prior`; where there is just one cell it is `S_p`.
-pub(crate) fn fit(images: &[&[f32]], layout: &Layout, input: &Scaling, settings: &WhiteningConfig) -> Moments {
+pub(crate) fn fit(
+    images: &[&[f32]],
+    layout: &Layout,
+    input: &Scaling,
+    settings: &WhiteningConfig,
+) -> Moments {
     let WhiteningConfig { smooth, shrinkage, prior, .. } = *settings;
     let dim = layout.dim;
     let mut mean = position_means(images, layout, input);
@@ -158,7 +163,8 @@ mod tests {
     use ccnf::prelude::*;
 
     fn fitted(mode: GaussianMode, grid: usize, shrinkage: f64, smooth: bool, images: &[&[f32]]) -> Moments {
-        let config = WhiteningConfig { mode, region_grid: grid, shrinkage, smooth, ..WhiteningConfig::default() };
+        let config =
+            WhiteningConfig { mode, region_grid: grid, shrinkage, smooth, ..WhiteningConfig::default() };
         let level = LevelSpec { name: "l".into(), height: 1, width: 3, channels: 2 };
         let input = Standardization::new(0, 2).unwrap().scaling();
         fit(images, &Layout::new(&config, &level), &input, &config)

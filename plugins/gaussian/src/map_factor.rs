@@ -61,7 +61,9 @@ struct ClassFactor {
 impl MapFactor {
     /// The layer; fails for keys out of range.
     pub fn new(config: MapFactorConfig, build: &Build<LayerSpec>) -> Result<Self> {
-        for (key, value, least) in [("rank", config.rank, 1), ("block", config.block, 1), ("folds", config.folds, 2)] {
+        for (key, value, least) in
+            [("rank", config.rank, 1), ("block", config.block, 1), ("folds", config.folds, 2)]
+        {
             if value < least {
                 return Err(build.error(key, format!("must be {least} or more")));
             }

@@ -18,7 +18,14 @@ impl Products {
     pub(crate) fn new(sums: &[f64], n: usize, m: usize) -> Products {
         let mut values = vec![0.0; n * n];
         let s = MatRef::from_row_major_slice(sums, n, m);
-        matmul(MatMut::from_row_major_slice_mut(&mut values, n, n), Accum::Replace, s, s.transpose(), 1.0, Par::Seq);
+        matmul(
+            MatMut::from_row_major_slice_mut(&mut values, n, n),
+            Accum::Replace,
+            s,
+            s.transpose(),
+            1.0,
+            Par::Seq,
+        );
         Products { n, values }
     }
 
@@ -28,8 +35,9 @@ impl Products {
         let row = |i: usize| members.iter().map(move |j| self.values[members[i] * self.n + j]);
         let means: Vec<f64> = (0..k).map(|i| row(i).sum::<f64>() / k as f64).collect();
         let mean = means.iter().sum::<f64>() / k.max(1) as f64;
-        let centred: Vec<f64> =
-            (0..k).flat_map(|i| row(i).zip(&means).map(|(v, m)| v - m - means[i] + mean).collect::<Vec<_>>()).collect();
+        let centred: Vec<f64> = (0..k)
+            .flat_map(|i| row(i).zip(&means).map(|(v, m)| v - m - means[i] + mean).collect::<Vec<_>>())
+            .collect();
         let trace: f64 = (0..k).map(|i| centred[i * k + i]).sum();
         let found = leading_eigenvectors(&centred, k, rank.min(k.saturating_sub(2)))?;
         // The eigenvectors are orthogonal to the constant one, so that centring the maps in `u` is not needed.

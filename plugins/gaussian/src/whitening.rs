@@ -78,7 +78,12 @@ pub(crate) fn refuse_known(class: &str, classes: &[String]) -> Result<()> {
 }
 
 /// The number of a class that is to be fitted on `maps`.
-pub(crate) fn checked_fit(class: &str, classes: &[String], maps: &[&[f32]], level: &LevelSpec) -> Result<usize> {
+pub(crate) fn checked_fit(
+    class: &str,
+    classes: &[String],
+    maps: &[&[f32]],
+    level: &LevelSpec,
+) -> Result<usize> {
     let contract = |message: String| Err(Error::new(ErrorKind::Contract, message));
     let Some(c) = classes.iter().position(|c| c == class) else {
         return contract(format!("a layer was to be fitted for the class `{class}`, which was never added"));
@@ -88,9 +93,14 @@ pub(crate) fn checked_fit(class: &str, classes: &[String], maps: &[&[f32]], leve
     }
     for map in maps {
         if level.is_empty() || map.len() != level.len() {
-            return contract(format!("a map has {} values at level `{}`, not {}", map.len(), level.name, level.len()));
+            return contract(format!(
+                "a map has {} values at level `{}`, not {}",
+                map.len(),
+                level.name,
+                level.len()
+            ));
         }
-        check_finite("a feature", || format!("level `{}` of class `{class}`", level.name), map)?;
+        check_finite("a feature", || format!("level `{}` of class `{class}`", level.name), *map)?;
     }
     Ok(c)
 }
@@ -108,11 +118,18 @@ pub(crate) fn checked_maps(
         return contract(format!("a layer was asked for class {class} of {classes}"));
     }
     if level.is_empty() || !maps.len().is_multiple_of(level.len()) {
-        return contract(format!("a layer got {} values at level `{}`, not maps of {}", maps.len(), level.name, level.len()));
+        return contract(format!(
+            "a layer got {} values at level `{}`, not maps of {}",
+            maps.len(),
+            level.name,
+            level.len()
+        ));
     }
     let tokens = maps.len() / level.len() * level.tokens();
     match log_det {
-        Some(l) if l.len() != tokens => contract(format!("a layer got {} log-determinants for {tokens} tokens", l.len())),
+        Some(l) if l.len() != tokens => {
+            contract(format!("a layer got {} log-determinants for {tokens} tokens", l.len()))
+        }
         _ => Ok(()),
     }
 }

@@ -68,7 +68,8 @@ impl Moments {
         };
         let offsets = shrunk(&means, mean);
         let floor = (STD_FLOOR * std).max(1e-12);
-        let divisors: Vec<f64> = shrunk(&variances, std * std).into_iter().map(|v| v.sqrt() + floor).collect();
+        let divisors: Vec<f64> =
+            shrunk(&variances, std * std).into_iter().map(|v| v.sqrt() + floor).collect();
         let (mut sum, mut squares) = (0.0, 0.0);
         for ((s, q), (m, d)) in self.positions.iter().zip(offsets.iter().zip(&divisors)) {
             sum += (s - n * m) / d;
@@ -101,7 +102,10 @@ impl Calibration {
             Param::buffer(name, owner, vec![0.0; rows * cols], rows, cols)
         };
         let calibrated = if norm == LevelNorm::Position { levels } else { &[] };
-        let positions = calibrated.iter().enumerate().map(|(l, level)| buffer(&format!("position{l}"), 2, level.tokens()));
+        let positions = calibrated
+            .iter()
+            .enumerate()
+            .map(|(l, level)| buffer(&format!("position{l}"), 2, level.tokens()));
         Ok(Calibration {
             statistics: buffer("statistics", 1, 2 * levels.len())?,
             positions: positions.collect::<std::result::Result<_, _>>()?,
@@ -182,7 +186,10 @@ mod tests {
             let n = 180.0;
             let mean = all.concat().iter().map(|v| f64::from(*v)).sum::<f64>() / n;
             let square = all.concat().iter().map(|v| f64::from(v * v)).sum::<f64>() / n;
-            assert!(mean.abs() < 1e-5 && (square - 1.0).abs() < 1e-4, "{norm:?}: mean {mean}, square {square}");
+            assert!(
+                mean.abs() < 1e-5 && (square - 1.0).abs() < 1e-4,
+                "{norm:?}: mean {mean}, square {square}"
+            );
         }
     }
 

@@ -112,7 +112,8 @@ impl LikelihoodScoring {
         let mut levels = Vec::new();
         for (level, spec) in self.levels.iter().enumerate() {
             let under = |class: usize| {
-                let candidates: Vec<_> = images.iter().map(|i| Candidate { class, image: *i, training: None }).collect();
+                let candidates: Vec<_> =
+                    images.iter().map(|i| Candidate { class, image: *i, training: None }).collect();
                 Ok(ll(level, &candidates)?.concat())
             };
             levels.push((spec.channels, (0..classes.len()).map(under).collect::<Result<Vec<_>>>()?));

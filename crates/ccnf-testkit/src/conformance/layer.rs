@@ -96,7 +96,10 @@ fn inverse(case: &Case<dyn ClassLayer>) {
     for (class, name) in ["a", "b"].into_iter().enumerate() {
         let x = held_out(name);
         let (mut y, _) = forward(&*layer, class, &x, &at);
-        assert!(y.iter().zip(&x.concat()).any(|(y, x)| (y - x).abs() > 0.05), "{at}: the layer changes nothing");
+        assert!(
+            y.iter().zip(&x.concat()).any(|(y, x)| (y - x).abs() > 0.05),
+            "{at}: the layer changes nothing"
+        );
         layer.inverse(class, &mut y).must(&at);
         close(&y, &x.concat(), INVERSE_TOLERANCE, &format!("{at} of a forward"));
         let mut back = x.concat();
@@ -192,7 +195,8 @@ fn growth(case: &Case<dyn ClassLayer>) {
     let mut alone = case.build(&spec());
     alone.add("b").must(&at);
     fit(&mut *alone, "b", IMAGES - 5, &at);
-    let (with, without) = (forward(&*layer, 1, &held_out("b"), &at), forward(&*alone, 0, &held_out("b"), &at));
+    let (with, without) =
+        (forward(&*layer, 1, &held_out("b"), &at), forward(&*alone, 0, &held_out("b"), &at));
     same_bits(&with.0, &without.0, &format!("{at}: fitted after others and alone"));
 }
 

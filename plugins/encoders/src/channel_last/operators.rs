@@ -1,6 +1,8 @@
 //! Reads an ONNX graph that is a chain of convolutions into a short list of operators.
 
-use crate::onnx_file::{AttributeProto, FLOAT, FLOAT16, GraphProto, INT64, NodeProto, TensorProto, encoder_error, half};
+use crate::onnx_file::{
+    AttributeProto, FLOAT, FLOAT16, GraphProto, INT64, NodeProto, TensorProto, encoder_error, half,
+};
 use ccnf::prelude::*;
 use std::collections::HashMap;
 
@@ -213,8 +215,7 @@ impl<'a> Reader<'a> {
             _ => return None,
         };
         let finite = values.iter().all(|v: &f32| v.is_finite());
-        (finite && whole && values.len() == dims.iter().product::<usize>())
-            .then_some((values, dims))
+        (finite && whole && values.len() == dims.iter().product::<usize>()).then_some((values, dims))
     }
 }
 

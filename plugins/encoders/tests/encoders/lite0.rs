@@ -34,8 +34,12 @@ fn every_level_equals_the_reference_network() {
     let images: Vec<_> = floats("input").chunks(3 * 224 * 224).map(to_image).collect();
     let encoded = encode(&*lite0, &images).unwrap();
     // The weights of the last level are rounded to half precision; its values have deviation 2.3.
-    let references =
-        [("stride4_block2", 1e-3), ("stride8_block4", 1e-3), ("stride16_block10", 1e-3), ("stride32_block15", 2e-2)];
+    let references = [
+        ("stride4_block2", 1e-3),
+        ("stride8_block4", 1e-3),
+        ("stride16_block10", 1e-3),
+        ("stride32_block15", 2e-2),
+    ];
     for (l, (level, (reference, tolerance))) in lite0.levels().iter().zip(references).enumerate() {
         let expected = floats(reference);
         let cells = level.tokens();
@@ -44,7 +48,10 @@ fn every_level_equals_the_reference_network() {
             for (i, value) in maps[l].iter().enumerate() {
                 let (cell, channel) = (i / level.channels, i % level.channels);
                 let want = expected[image * level.len() + channel * cells + cell];
-                assert!((value - want).abs() < tolerance, "{reference}, image {image}: {value} instead of {want}");
+                assert!(
+                    (value - want).abs() < tolerance,
+                    "{reference}, image {image}: {value} instead of {want}"
+                );
             }
         }
     }
