@@ -73,7 +73,11 @@ fn learnt(detector: Value, norm: LevelNorm) -> Box<dyn Detector> {
 
 /// The maps of three images that were not trained on.
 fn maps(d: &dyn Detector, class: &str) -> Vec<Vec<f32>> {
-    let images: Vec<_> = (100..103).map(|i| image(class, i)).collect();
+    unseen(d, class, 3)
+}
+
+fn unseen(d: &dyn Detector, class: &str, images: usize) -> Vec<Vec<f32>> {
+    let images: Vec<_> = (100..100 + images).map(|i| image(class, i)).collect();
     let images: Vec<&dyn ImageFeatures> = images.iter().map(|i| i.as_ref()).collect();
     let scores = d.score(&images, ScoreRequest { given: Some(class), routed: false }).unwrap();
     scores.into_iter().flat_map(|s| s.given.into_iter().map(|m| m.data)).collect()
@@ -119,7 +123,7 @@ fn held_out_statistics_are_those_of_images_that_were_not_fitted() {
     for norm in [LevelNorm::ZNorm, LevelNorm::Position] {
         let (fitted, held_out) = (learnt(chain(0), norm), learnt(chain(4), norm));
         for class in CLASSES {
-            let (fitted, held_out) = (mean(&maps(&*fitted, class)), mean(&maps(&*held_out, class)));
+            let (fitted, held_out) = (mean(&unseen(&*fitted, class, 200)), mean(&unseen(&*held_out, class, 200)));
             assert!(
                 held_out.abs() < 0.6 * fitted,
                 "{norm:?}, class {class}: {held_out} held out, {fitted} fitted"
@@ -142,7 +146,7 @@ fn thresholds_see_training_images_as_images_that_were_not_trained_on() {
     let held_out = of(d.score_training("c", &numbered).unwrap());
     let plain: Vec<&dyn ImageFeatures> = numbered.iter().map(|i| i.1).collect();
     let fitted = of(d.score(&plain, ScoreRequest { given: Some("c"), routed: false }).unwrap());
-    let unseen = mean(&maps(&*d, "c"));
+    let unseen = mean(&unseen(&*d, "c", 200));
     assert!(fitted < -0.2, "the covariances fit their own images too well: {fitted}");
     assert!(held_out.abs() < 0.15, "held-out scores are standardised: {held_out}");
     assert!(
