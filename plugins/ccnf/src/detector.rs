@@ -202,6 +202,9 @@ impl Detector for Ccnf {
 
     fn end_stage(&mut self, view: &TrainView) -> Result<()> {
         let (classes, levels) = (&self.classes, &self.levels);
+        // Without a flow nothing that a rehearsed class depends on has changed: its statistics stay those of all its images.
+        let own = levels.iter().all(|l| l.flow.is_identity()).then(|| view.without_rehearsal());
+        let view = own.as_ref().unwrap_or(view);
         self.scoring.end_stage(view, classes, &|l, c| log_likelihood(levels, classes, l, c))
     }
 
