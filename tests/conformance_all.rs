@@ -13,10 +13,11 @@ use ccnf_bundle as _;
 
 #[test]
 fn the_bundle_registers_these_components_and_no_others() {
-    let expected: [(&str, &[&str]); 9] = [
+    let expected: [(&str, &[&str]); 10] = [
         ("dataset", &["folder", "mvtec", "synthetic"]),
         ("encoder", &["efficientnet-lite0", "features", "onnx", "pyramid"]),
         ("detector", &["ccnf", "hgad", "iuf", "mahalanobis", "patch-memory"]),
+        ("layer", &["factor", "whitening"]),
         ("coupling", &["additive", "affine", "all-in-one"]),
         ("conditioner", &["embedding", "film"]),
         ("regularizer", &["balance", "entropy", "latent-variance", "log-det", "mutual-information", "scale"]),
@@ -47,6 +48,18 @@ fn couplings_conform_under_other_configs() {
     }
     let current = json!({ "clamp": "current", "alpha": 0.6, "hidden": 9, "layers": 2 });
     conformance::coupling("all-in-one", &Extra::default().with("coupling", "all-in-one", current));
+}
+
+#[test]
+fn layers_conform() {
+    conformance::layers(&Extra::default());
+    for mode in ["pooled", "position-mean", "per-position"] {
+        let keys = json!({ "mode": mode, "prior": 4.0, "smooth": false });
+        conformance::layer("whitening", &Extra::default().with("layer", "whitening", keys));
+    }
+    for keys in [json!({ "block": 1, "rank": 3 }), json!({ "block": 9, "folds": 20 })] {
+        conformance::layer("factor", &Extra::default().with("layer", "factor", keys));
+    }
 }
 
 #[test]
@@ -165,6 +178,20 @@ fn iuf_detectors_conform() {
     plain["update"] = json!("plain");
     for keys in [small, other, plain] {
         conformance::detector("iuf", &Extra::default().with("detector", "iuf", keys));
+    }
+}
+
+#[test]
+fn ccnf_detectors_with_private_layers_conform() {
+    let layers = json!([{ "kind": "whitening", "region_grid": 3 }, { "kind": "factor", "rank": 4 }]);
+    let prototype = json!({ "kind": "prototype" });
+    let around_a_flow = json!({ "layers": layers, "blocks": 2, "position": 8, "router": prototype });
+    let on_directions =
+        json!({ "layers": layers, "blocks": 1, "position": 0, "directions": [4], "folds": 0 });
+    let random = json!({ "blocks": 1, "position": 0, "directions": [5, 3], "basis": "random" });
+    let alone = json!({ "layers": layers, "blocks": 0, "router": prototype });
+    for keys in [around_a_flow, on_directions, random, alone] {
+        conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
     }
 }
 
