@@ -25,7 +25,7 @@ pub(super) struct Moments {
     n: usize,
     sum: f64,
     squares: f64,
-    /// Per position the number of images, the sum and the sum of squares; without entries unless positions are calibrated.
+    /// Per position the sum and the sum of squares; without entries unless positions are calibrated.
     positions: Vec<(f64, f64)>,
     images: f64,
 }
