@@ -13,10 +13,11 @@ use ccnf_bundle as _;
 
 #[test]
 fn the_bundle_registers_these_components_and_no_others() {
-    let expected: [(&str, &[&str]); 9] = [
+    let expected: [(&str, &[&str]); 10] = [
         ("dataset", &["folder", "mvtec", "synthetic"]),
         ("encoder", &["efficientnet-lite0", "features", "onnx"]),
         ("detector", &["ccnf", "mahalanobis"]),
+        ("layer", &["factor", "whitening"]),
         ("coupling", &["additive", "affine"]),
         ("conditioner", &["embedding", "film"]),
         ("regularizer", &["balance", "entropy", "latent-variance", "log-det", "mutual-information", "scale"]),
@@ -44,6 +45,18 @@ fn couplings_conform_under_other_configs() {
             .with("coupling", "affine", json!({ "clamp": 1.9, "warmup_steps": 0, "subnet": subnet }))
             .with("coupling", "additive", json!({ "subnet": subnet }));
         conformance::couplings(&extra);
+    }
+}
+
+#[test]
+fn layers_conform() {
+    conformance::layers(&Extra::default());
+    for mode in ["pooled", "position-mean", "per-position"] {
+        let keys = json!({ "mode": mode, "prior": 4.0, "smooth": false });
+        conformance::layer("whitening", &Extra::default().with("layer", "whitening", keys));
+    }
+    for keys in [json!({ "block": 1, "rank": 3 }), json!({ "block": 9, "folds": 20 })] {
+        conformance::layer("factor", &Extra::default().with("layer", "factor", keys));
     }
 }
 
@@ -120,6 +133,20 @@ fn ccnf_detectors_of_other_parts_conform() {
         "router": { "kind": "given" },
     });
     for keys in [film, additive] {
+        conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
+    }
+}
+
+#[test]
+fn ccnf_detectors_with_private_layers_conform() {
+    let layers = json!([{ "kind": "whitening", "region_grid": 3 }, { "kind": "factor", "rank": 4 }]);
+    let prototype = json!({ "kind": "prototype" });
+    let around_a_flow = json!({ "layers": layers, "blocks": 2, "position": 8, "router": prototype });
+    let on_directions =
+        json!({ "layers": layers, "blocks": 1, "position": 0, "directions": [4], "folds": 0 });
+    let random = json!({ "blocks": 1, "position": 0, "directions": [5, 3], "basis": "random" });
+    let alone = json!({ "layers": layers, "blocks": 0, "router": prototype });
+    for keys in [around_a_flow, on_directions, random, alone] {
         conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
     }
 }

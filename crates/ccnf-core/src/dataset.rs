@@ -1,6 +1,7 @@
 //! Datasets: which images there are, by class and split, and how to open one.
 
 use crate::error::{Error, ErrorKind, Result};
+use ccnf_tensor::rand::{Rng, seq};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -167,6 +168,15 @@ impl TrainIndex {
     pub fn images(&self, class: &str) -> &[TrainImage] {
         self.classes.get(class).map_or(&[], Vec::as_slice)
     }
+
+    /// Keeps `most` training images of `class`, drawn by `rng`, in their order; all where there are no more.
+    pub fn draw(&mut self, class: &str, most: usize, rng: &mut impl Rng) {
+        if let Some(images) = self.classes.get_mut(class).filter(|i| i.len() > most) {
+            let mut chosen = seq::index::sample(rng, images.len(), most).into_vec();
+            chosen.sort_unstable();
+            *images = chosen.into_iter().map(|i| images[i].clone()).collect();
+        }
+    }
 }
 
 /// The test part of a dataset. Its labels come out only joined to finished scores: see [`TestIndex::score_class`].
@@ -251,3 +261,28 @@ pub struct DatasetSpec {
 }
 
 crate::component_kind!(Dataset, "dataset", DatasetSpec);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ccnf_tensor::Streams;
+
+    #[test]
+    fn drawn_training_images_are_as_many_as_asked_for_in_their_order() {
+        let mut index = DatasetIndex::default();
+        (0..20).for_each(|i| index.add_train("a", ImageSource::Generated(format!("{i:02}"))));
+        index.add_train("b", ImageSource::Generated("00".into()));
+        let drawn = |seed: u64, most: usize| -> Vec<String> {
+            let (mut train, _) = index.clone().split().unwrap();
+            train.draw("a", most, &mut Streams::new(seed).stream("draw", 0));
+            assert_eq!(train.images("b").len(), 1, "another class");
+            train.images("a").iter().map(|i| i.source.label()).collect()
+        };
+        let (one, two) = (drawn(1, 5), drawn(2, 5));
+        assert_eq!(one.len(), 5);
+        assert!(one.is_sorted() && two.is_sorted());
+        assert_ne!(one, two, "two seeds draw the same images");
+        assert_eq!(one, drawn(1, 5));
+        assert_eq!(drawn(1, 30).len(), 20);
+    }
+}

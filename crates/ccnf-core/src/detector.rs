@@ -98,6 +98,16 @@ pub trait Detector: Stateful + Shareable {
     fn classes(&self) -> Vec<String>;
     /// Scores images.
     fn score(&self, images: &[&dyn ImageFeatures], request: ScoreRequest<'_>) -> Result<Vec<ImageScores>>;
+    /// Scores training images of a class of the stage that has just ended, given by their numbers in its view, as images that were not
+    /// trained on, where the detector holds that apart: what the decision threshold is taken from.
+    fn score_training(
+        &self,
+        class: &str,
+        images: &[(usize, &dyn ImageFeatures)],
+    ) -> Result<Vec<ImageScores>> {
+        let images: Vec<&dyn ImageFeatures> = images.iter().map(|i| i.1).collect();
+        self.score(&images, ScoreRequest { given: Some(class), routed: false })
+    }
     /// The class that would be chosen for each image if every known class were evaluated: what a router with a shortlist is compared
     /// with. `None` where nothing is left out, so that there is nothing to compare.
     fn routes_without_shortlist(&self, _images: &[&dyn ImageFeatures]) -> Result<Option<Vec<String>>> {

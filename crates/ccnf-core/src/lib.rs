@@ -1,7 +1,7 @@
 //! Traits, registry, configuration, errors and state of the framework: what every other crate builds on.
 //!
 //! * [`Section`] is a part of the composed configuration; [`register_component!`] puts a constructor into the registry.
-//! * [`Dataset`], [`Encoder`], [`Coupling`], [`Conditioner`], [`Regularizer`], [`Scorer`], [`Router`], [`Detector`] and
+//! * [`Dataset`], [`Encoder`], [`ClassLayer`], [`Coupling`], [`Conditioner`], [`Regularizer`], [`Scorer`], [`Router`], [`Detector`] and
 //!   [`Strategy`] are the kinds of components; the contract of each stands on its trait.
 //! * [`TrainView`] is all that training code ever sees: normal images of the current stage.
 //! * [`Stateful`] makes the state of a model named and owned data.
@@ -12,6 +12,7 @@ mod detector;
 mod encoder;
 mod error;
 mod flow_parts;
+mod layer;
 mod likelihood;
 mod registry;
 mod scoring;
@@ -27,6 +28,7 @@ pub use detector::*;
 pub use encoder::*;
 pub use error::*;
 pub use flow_parts::*;
+pub use layer::*;
 pub use likelihood::*;
 pub use registry::*;
 pub use scoring::*;

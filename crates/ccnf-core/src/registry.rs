@@ -190,6 +190,7 @@ pub fn list_all() -> Vec<Listed> {
     let mut all = listed::<dyn crate::Dataset>();
     all.extend(listed::<dyn crate::Encoder>());
     all.extend(listed::<dyn crate::Detector>());
+    all.extend(listed::<dyn crate::ClassLayer>());
     all.extend(listed::<dyn crate::Coupling>());
     all.extend(listed::<dyn crate::Conditioner>());
     all.extend(listed::<dyn crate::Regularizer>());

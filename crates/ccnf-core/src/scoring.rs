@@ -162,6 +162,10 @@ pub enum LevelNorm {
     Mean,
     /// Each level's map is standardised with the mean and std of that class's training maps, stored with the class.
     ZNorm,
+    /// Each position is first standardised by itself: `(s - m_p) / (sqrt(v_p) + 0.1 std)`, then the level's map as in `z-norm`. `m_p`
+    /// and `v_p` are mean and variance over the class's `n` training maps, averaged over 3x3 positions and shrunk to those of the
+    /// whole level's maps (whose root is `std`): `n/(n+30)` of the position's, the rest of the level's.
+    Position,
 }
 
 /// The `[scoring]` section: what happens between level maps and image score.

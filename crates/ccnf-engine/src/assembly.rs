@@ -80,7 +80,16 @@ impl Assembly {
         let protocol: ProtocolConfig = root.child("protocol").read()?;
         let tasks = protocol.tasks(&index.classes(), &root.child("protocol"))?;
         index.retain(|c| tasks.iter().flatten().any(|t| t == c));
-        let (train_index, test_index) = index.split()?;
+        let (mut train_index, test_index) = index.split()?;
+        if let Some(most) = protocol.later_images {
+            for class in tasks.iter().skip(1).flatten() {
+                train_index.draw(
+                    class,
+                    most,
+                    &mut Streams::new(top.seed).stream(&format!("protocol.{class}"), 0),
+                );
+            }
+        }
         let Model { encoder, detector, train, scoring, run } = build_model(config)?;
         let spec = StrategySpec { train: train.clone(), streams: Streams::new(top.seed) };
         let strategy = build::<dyn Strategy>(&root.component("strategy", &defaults.strategy), &spec)?;

@@ -12,6 +12,8 @@ pub struct ProtocolConfig {
     pub preset: Option<String>,
     /// The classes of every task, in order.
     pub tasks: Option<Vec<Vec<String>>>,
+    /// Training images of every class of a task after the first, at most; which ones, the seed decides. Left out: all.
+    pub later_images: Option<usize>,
 }
 
 macro_rules! presets {
@@ -51,6 +53,11 @@ pub fn presets() -> Vec<(&'static str, Vec<Vec<String>>)> {
 impl ProtocolConfig {
     /// The tasks for a dataset with these classes. Every class must exist and come once.
     pub fn tasks(&self, classes: &[&str], section: &Section) -> Result<Vec<Vec<String>>> {
+        if self.later_images == Some(0) {
+            return Err(section
+                .error("later_images", "must be 1 or more")
+                .help("leave it out to use all images"));
+        }
         let (tasks, key) = match (&self.preset, &self.tasks) {
             (Some(_), Some(_)) => {
                 return Err(section.error("tasks", "give either `preset` or `tasks`, not both"));
@@ -127,6 +134,7 @@ mod tests {
     fn unknown_and_repeated_classes_are_errors() {
         let tasks = |t: &[&[&str]]| ProtocolConfig {
             preset: None,
+            later_images: None,
             tasks: Some(t.iter().map(|t| t.iter().map(|c| (*c).to_string()).collect()).collect()),
         };
         let e = tasks(&[&["bolt"], &["nuts"]]).tasks(&["bolt", "nut"], &section()).unwrap_err().to_string();

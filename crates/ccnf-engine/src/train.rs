@@ -7,8 +7,7 @@ use crate::folder::RunFolder;
 use crate::fuse::fuse;
 use crate::observer::Observer;
 use ccnf_core::{
-    Error, ErrorKind, ImageFeatures, ImageSource, Result, ResultExt, ScoreRequest, TrainClass, TrainView,
-    restore, snapshot,
+    Error, ErrorKind, ImageFeatures, ImageSource, Result, ResultExt, TrainClass, TrainView, restore, snapshot,
 };
 use ccnf_data::cache::FeatureCache;
 use rayon::prelude::*;
@@ -178,9 +177,9 @@ fn fit_thresholds(a: &Assembly, view: &TrainView) -> Result<BTreeMap<String, f64
     let mut out = BTreeMap::new();
     for class in view.classes() {
         let stride = class.len().div_ceil(THRESHOLD_IMAGES).max(1);
-        let images: Vec<&dyn ImageFeatures> =
-            class.images().iter().step_by(stride).map(|i| i.as_ref()).collect();
-        let scores = a.detector.score(&images, ScoreRequest { given: Some(class.name()), routed: false })?;
+        let images: Vec<(usize, &dyn ImageFeatures)> =
+            class.images().iter().map(|i| i.as_ref()).enumerate().step_by(stride).collect();
+        let scores = a.detector.score_training(class.name(), &images)?;
         let scores: Vec<f32> =
             scores.par_iter().map(|s| Ok(fuse(&s.given, scoring)?.score)).collect::<Result<_>>()?;
         let q = ccnf_metrics::quantile(&scores, a.scoring.threshold_quantile)

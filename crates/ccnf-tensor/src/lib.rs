@@ -9,6 +9,7 @@
 //! Shapes are written `[rows, columns]`, row-major; tokens are rows.
 
 mod adam;
+mod eigen;
 mod error;
 mod finite;
 pub mod ops;
@@ -19,6 +20,7 @@ mod tape;
 
 pub use adam::{Adam, AdamSettings, Moments};
 pub use dfdx;
+pub use eigen::leading_eigenvectors;
 pub use error::{Result, TensorError};
 pub use finite::check_finite;
 pub use param::{Owner, Param, Role, TensorHash};

@@ -53,22 +53,22 @@ pub use tracing;
 #[doc(hidden)]
 pub use ccnf_core::{Build, ComponentKind, Entry};
 pub use ccnf_core::{
-    Conditioner, Coupling, Dataset, Detector, Encoder, Regularizer, Router, Scorer, Stateful, Strategy,
-    ccnf_tensor,
+    ClassLayer, Conditioner, Coupling, Dataset, Detector, Encoder, Regularizer, Router, Scorer, Stateful,
+    Strategy, ccnf_tensor,
 };
 
 /// Everything a component needs, in one `use`.
 pub mod prelude {
     pub use ccnf_core::{
-        BlockCondition, Build, Candidate, Component, Conditioner, ConditionerSpec, Coupling, CouplingOutput,
-        CouplingSpec, Dataset, DatasetIndex, DatasetSpec, Detector, DetectorSpec, Distillation, EncodedImage,
-        Encoder, EncoderInput, EncoderSpec, Error, ErrorKind, FlowOutput, FusionConfig, ImageFeatures,
-        ImageScores, ImageSource, LevelMap, LevelNorm, LevelSpec, LikelihoodScoring, LogLikelihood, Mask,
-        MaskSource, Negative, OpenedImage, Peers, Ranking, Regularizer, RegularizerSpec, Result, ResultExt,
-        RgbImage, RouteInput, Router, RouterSpec, RowInit, ScoreRequest, Scorer, ScorerSpec, Section,
-        Shortlist, Snapshot, Stage, Stateful, StepReport, StoredTensor, Strategy, StrategySpec,
-        TokenLikelihoods, TrainClass, TrainScope, TrainView, Update, UpdateRule, Values, unknown_class,
-        update,
+        BlockCondition, Build, Candidate, ClassLayer, Component, Conditioner, ConditionerSpec, Coupling,
+        CouplingOutput, CouplingSpec, Dataset, DatasetIndex, DatasetSpec, Detector, DetectorSpec,
+        Distillation, EncodedImage, Encoder, EncoderInput, EncoderSpec, Error, ErrorKind, FlowOutput,
+        FusionConfig, ImageFeatures, ImageScores, ImageSource, LayerSpec, LevelMap, LevelNorm, LevelSpec,
+        LikelihoodScoring, LogLikelihood, Mask, MaskSource, Negative, OpenedImage, Peers, Ranking,
+        Regularizer, RegularizerSpec, Result, ResultExt, RgbImage, RouteInput, Router, RouterSpec, RowInit,
+        ScoreRequest, Scorer, ScorerSpec, Section, Shortlist, Snapshot, Stage, Stateful, StepReport,
+        StoredTensor, Strategy, StrategySpec, TokenLikelihoods, TrainClass, TrainScope, TrainView, Update,
+        UpdateRule, Values, unknown_class, update,
     };
     pub use ccnf_tensor::ops;
     pub use ccnf_tensor::ops::{Film, Index, RowTable};

@@ -14,12 +14,34 @@ pub enum Mixing {
     Permutation,
 }
 
+/// How fixed directions are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// The directions of largest variance of the first stage's tokens.
+    Pca,
+    /// Random ones.
+    Random,
+}
+
 /// Config of the `ccnf` detector.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CcnfConfig {
-    /// Coupling blocks per level.
+    /// Fixed directions on which the channels of a level are projected, shared by all classes: a number for each level, or one for
+    /// all; empty: all channels. The model sees nothing of the others.
+    pub directions: Vec<usize>,
+    /// How the directions are chosen.
+    pub basis: Basis,
+    /// Class-private invertible layers before the flow, fitted in closed form when a class is learnt.
+    pub layers: Vec<Component>,
+    /// Parts of a class's training images for held-out statistics: each part is seen through layers fitted on the other parts
+    /// when flow, further layers and map statistics are fitted. 0: all images through layers fitted on all.
+    pub folds: usize,
+    /// Coupling blocks per level; 0: no flow, the layers alone.
     pub blocks: usize,
+    /// Scores every level a second time with the layers alone; the maps of both are averaged like those of two levels.
+    pub identity_maps: bool,
     /// Width of the position code that enters every subnet; a multiple of 4, 0: none.
     pub position: usize,
     /// What stands between two blocks.
@@ -41,7 +63,12 @@ pub struct CcnfConfig {
 impl Default for CcnfConfig {
     fn default() -> Self {
         CcnfConfig {
+            directions: vec![],
+            basis: Basis::Pca,
+            layers: vec![],
+            folds: 4,
             blocks: 8,
+            identity_maps: false,
             position: 64,
             mixing: Mixing::Rotation,
             init: RowInitConfig::Best,

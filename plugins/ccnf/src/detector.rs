@@ -1,10 +1,9 @@
-//! The detector: one flow per level, trained and scored together.
+//! The detector: one chain of layers and flow per level, trained and scored together.
 
 use crate::config::CcnfConfig;
-use crate::flow::{Flow, FlowSpec};
 use crate::init::{RowInitConfig, initial_row};
 use crate::level::{LevelFlow, StepContext};
-use crate::sampler::Standard;
+use crate::projection::Projection;
 use crate::teacher::Teacher;
 use ccnf::core::TrainConfig;
 use ccnf::prelude::*;
@@ -12,7 +11,15 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The class-conditional normalizing flow detector: `log p(x|y) = log N(f(x; e_y); 0, I) + ln|det df/dx|` per token, one flow per level.
+///
+/// With `layers`, class-private invertible layers come first, `f = flow(.; e_y) . layers_y`, and their log-determinants are part of
+/// the sum. They are fitted in closed form when a class is learnt and belong to it alone, so nothing is forgotten. The flow, further
+/// layers and the statistics of the training maps are fitted on held-out output (`folds`). `blocks = 0` leaves the flow out: the
+/// identity control that a trained flow is compared with.
+///
+/// The held-out maps of the running stage are kept in memory, as large as the stage's features.
 pub struct Ccnf {
+    classes: Vec<String>,
     init: RowInitConfig,
     levels: Vec<LevelFlow>,
     regularizers: Vec<Box<dyn Regularizer>>,
@@ -32,23 +39,21 @@ struct Meta {
 impl Ccnf {
     /// Assembles the detector from its parts.
     pub fn new(config: CcnfConfig, build: &Build<'_, DetectorSpec>) -> Result<Self> {
-        if config.blocks == 0 || config.blocks > 256 {
-            return Err(build.error("blocks", "must be between 1 and 256"));
+        if config.blocks > 256 {
+            return Err(build.error("blocks", "must be between 0 and 256"));
         }
-        let steps = build.train.first.steps;
-        let warmup_steps = if steps >= 10_000 { 2000 } else { steps / 5 };
+        if config.blocks == 0 && config.layers.is_empty() {
+            return Err(build
+                .error("blocks", "without blocks and without layers there is no model")
+                .help("set `blocks` to 1 or more, or add a layer such as { kind = \"whitening\" }"));
+        }
+        if config.identity_maps && config.layers.is_empty() {
+            return Err(build.error("identity_maps", "needs at least one layer"));
+        }
+        let sections = build.section.components("layers", &config.layers)?;
         let mut levels = Vec::new();
         for (number, level) in build.levels.iter().enumerate() {
-            let scope = format!("level{number}");
-            let spec =
-                FlowSpec { scope: scope.clone(), level: level.clone(), warmup_steps, streams: build.streams };
-            levels.push(LevelFlow {
-                number,
-                standard: Standard::new(&scope, level.channels)?,
-                flow: Flow::new(&config, build, &spec)?,
-                adam: Adam::new(build.train.adam()),
-                teacher: None,
-            });
+            levels.push(LevelFlow::new(&config, build, number, level, &sections)?);
         }
         let regularizers = build
             .section
@@ -56,18 +61,23 @@ impl Ccnf {
             .iter()
             .map(|s| ccnf::core::build::<dyn Regularizer>(s, &RegularizerSpec {}))
             .collect::<Result<Vec<_>>>()?;
+        let mut scored: Vec<_> = levels.iter().map(|l| l.flow.level().clone()).collect();
+        if config.identity_maps && config.blocks > 0 {
+            scored.extend_from_within(..);
+        }
         let scorer =
-            build.part::<dyn Scorer>("scorer", &config.scorer, &ScorerSpec { levels: build.levels.len() })?;
+            build.part::<dyn Scorer>("scorer", &config.scorer, &ScorerSpec { levels: scored.len() })?;
         let router = build.part::<dyn Router>(
             "router",
             &config.router,
             &RouterSpec { levels: build.levels.clone() },
         )?;
         Ok(Ccnf {
+            classes: vec![],
             init: config.init,
             levels,
             regularizers,
-            scoring: LikelihoodScoring::new(scorer, router, build.fusion.levels, build.levels.clone()),
+            scoring: LikelihoodScoring::new(scorer, router, build.fusion.levels, scored),
             train: build.train.clone(),
             streams: build.streams,
             baked: false,
@@ -83,7 +93,7 @@ impl Ccnf {
             ));
         }
         for level in &self.levels {
-            let spec = level.flow.level();
+            let spec = &level.raw;
             for i in 0..class.len() {
                 let (n, name) = (class.image(i, level.number)?.len(), class.name());
                 if n != spec.len() {
@@ -119,12 +129,36 @@ impl Ccnf {
     }
 }
 
+/// The maps of every level, then, where they are asked for, those of the layers alone.
+fn log_likelihood(
+    levels: &[LevelFlow],
+    classes: &[String],
+    map: usize,
+    candidates: &[Candidate<'_>],
+) -> Result<Vec<Vec<f32>>> {
+    levels[map % levels.len()].candidates(candidates, classes, map >= levels.len())
+}
+
 impl Detector for Ccnf {
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
         view.classes().iter().try_for_each(|c| self.check(c))?;
+        let known = |c: &&TrainClass| self.classes.iter().any(|k| k == c.name());
+        let private = self.levels.iter().any(|l| !l.chain.is_empty());
+        if let (true, TrainScope::NewClasses, Some(c)) = (private, scope, view.new_classes().find(known)) {
+            let message = format!("the class `{}` has its layers already", c.name());
+            return Err(Error::new(ErrorKind::Contract, message)
+                .help("use a strategy that trains everything, such as fine-tune, to fit a class again"));
+        }
         for level in &mut self.levels {
-            if level.flow.conditioner().classes().is_empty() {
+            if self.classes.is_empty() {
                 level.standard.fit(view, level.number)?;
+                if let Some(p) = &mut level.projection {
+                    p.fit(view, level.number, &level.standard)?;
+                }
+            }
+            level.begin(view, true)?;
+            if level.flow.is_identity() {
+                continue;
             }
             // Rows are chosen from the classes known before the stage, so that the order within a stage does not matter.
             let mut fresh = Vec::new();
@@ -138,11 +172,17 @@ impl Detector for Ccnf {
                 level.flow.conditioner_mut().grow(&class, &row)?;
             }
         }
+        for class in view.classes().iter().filter(|c| !c.is_rehearsed()) {
+            if !self.classes.iter().any(|c| c == class.name()) {
+                self.classes.push(class.name().to_owned());
+            }
+        }
         self.arm(view, scope)
     }
 
     fn steps(&self, stage: usize) -> u64 {
-        self.train.phase(stage).steps
+        let learns = self.levels.iter().any(|l| !l.flow.is_identity());
+        if learns { self.train.phase(stage).steps } else { 0 }
     }
 
     fn step(&mut self, view: &TrainView, step: u64, rule: &mut dyn UpdateRule) -> Result<StepReport> {
@@ -161,9 +201,11 @@ impl Detector for Ccnf {
     }
 
     fn end_stage(&mut self, view: &TrainView) -> Result<()> {
-        let classes = self.classes();
-        let levels = &self.levels;
-        self.scoring.end_stage(view, &classes, &|level, candidates| levels[level].candidates(candidates))
+        let (classes, levels) = (&self.classes, &self.levels);
+        // Without a flow nothing that a rehearsed class depends on has changed: its statistics stay those of all its images.
+        let own = levels.iter().all(|l| l.flow.is_identity()).then(|| view.without_rehearsal());
+        let view = own.as_ref().unwrap_or(view);
+        self.scoring.end_stage(view, classes, &|l, c| log_likelihood(levels, classes, l, c))
     }
 
     fn freeze_shared(&mut self) -> Result<()> {
@@ -173,17 +215,26 @@ impl Detector for Ccnf {
     }
 
     fn classes(&self) -> Vec<String> {
-        self.levels.first().map_or_else(Vec::new, |l| l.flow.conditioner().classes())
+        self.classes.clone()
     }
 
     fn score(&self, images: &[&dyn ImageFeatures], request: ScoreRequest<'_>) -> Result<Vec<ImageScores>> {
-        let ll = |level: usize, candidates: &[Candidate<'_>]| self.levels[level].candidates(candidates);
-        self.scoring.score(images, request, &self.classes(), &ll)
+        let ll = |l: usize, c: &[Candidate<'_>]| log_likelihood(&self.levels, &self.classes, l, c);
+        self.scoring.score(images, request, &self.classes, &ll)
+    }
+
+    fn score_training(
+        &self,
+        class: &str,
+        images: &[(usize, &dyn ImageFeatures)],
+    ) -> Result<Vec<ImageScores>> {
+        let ll = |l: usize, c: &[Candidate<'_>]| log_likelihood(&self.levels, &self.classes, l, c);
+        self.scoring.score_training(class, images, &self.classes, &ll)
     }
 
     fn routes_without_shortlist(&self, images: &[&dyn ImageFeatures]) -> Result<Option<Vec<String>>> {
-        let ll = |level: usize, candidates: &[Candidate<'_>]| self.levels[level].candidates(candidates);
-        self.scoring.routes_without_shortlist(images, &self.classes(), &ll)
+        let ll = |l: usize, c: &[Candidate<'_>]| log_likelihood(&self.levels, &self.classes, l, c);
+        self.scoring.routes_without_shortlist(images, &self.classes, &ll)
     }
 
     fn keeps_old_scores(&self) -> bool {
@@ -201,8 +252,9 @@ impl Detector for Ccnf {
             Error::new(ErrorKind::Checkpoint, format!("the checkpoint does not describe a `ccnf` model: {e}"))
         })?;
         for level in &mut self.levels {
-            let known = level.flow.conditioner().classes();
-            for class in meta.classes.iter().filter(|c| !known.contains(c)) {
+            let (known, rows) = (level.flow.conditioner().classes(), !level.flow.is_identity());
+            meta.classes.iter().try_for_each(|c| level.chain.add(c))?;
+            for class in meta.classes.iter().filter(|c| rows && !known.contains(c)) {
                 level.flow.conditioner_mut().grow(class, &RowInit::Random)?;
             }
             if meta.baked {
@@ -210,11 +262,15 @@ impl Detector for Ccnf {
             }
         }
         self.baked = meta.baked;
+        self.classes.clone_from(&meta.classes);
         self.scoring.prepare(&meta.classes, &meta.known_at)
     }
 
     fn loaded(&mut self) -> Result<()> {
-        self.levels.iter_mut().for_each(|l| l.standard.refresh());
+        for level in &mut self.levels {
+            level.standard.refresh();
+            level.projection.iter_mut().for_each(Projection::refresh);
+        }
         Ok(())
     }
 
@@ -257,6 +313,7 @@ impl Detector for Ccnf {
     }
 
     fn resume_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
+        self.levels.iter_mut().try_for_each(|l| l.begin(view, false))?;
         self.arm(view, scope)
     }
 }
@@ -266,6 +323,8 @@ impl Stateful for Ccnf {
         let mut all = Vec::new();
         for l in &self.levels {
             all.extend(l.standard.params());
+            all.extend(l.projection.as_ref().map(Projection::param));
+            all.extend(l.chain.params());
             all.extend(l.flow.params());
         }
         all.extend(self.scoring.params());
@@ -275,6 +334,8 @@ impl Stateful for Ccnf {
         let mut all = Vec::new();
         for l in &mut self.levels {
             all.extend(l.standard.params_mut());
+            all.extend(l.projection.as_mut().map(Projection::param_mut));
+            all.extend(l.chain.params_mut());
             all.extend(l.flow.params_mut());
         }
         all.extend(self.scoring.params_mut());

@@ -87,6 +87,11 @@ impl Flow {
         Ok(Flow { level: spec.level.clone(), blocks, mixing: config.mixing, conditioner, position })
     }
 
+    /// Whether there is no block, so that latents are tokens and no class has a row.
+    pub fn is_identity(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
     /// The level this flow models.
     pub fn level(&self) -> &LevelSpec {
         &self.level

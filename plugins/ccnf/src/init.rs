@@ -91,14 +91,17 @@ fn tokens(
     class: &TrainClass,
     streams: &Streams,
 ) -> Result<(Mat, Index)> {
-    let spec = &view.levels()[level.number];
+    let source = level.source(view)?;
+    let spec = &source.view.levels()[source.level];
+    // The same class as the flow will see it.
+    let class = source.view.classes().iter().find(|c| c.name() == class.name()).unwrap_or(class);
     let mut rng = streams.stream(&format!("init.level{}.{}", level.number, class.name()), 0);
     let (mut x, mut position) = (Vec::new(), Vec::new());
     for _ in 0..TOKENS {
         let cell = rng.gen_range(0..spec.tokens());
         let image = rng.gen_range(0..class.len());
         let token = cell * spec.channels..(cell + 1) * spec.channels;
-        level.standard.push(&class.part(image, level.number, token)?, &mut x);
+        source.standard.push(&class.part(image, source.level, token)?, &mut x);
         position.push(cell as u32);
     }
     Ok((mat(x, TOKENS, spec.channels)?, position.into()))

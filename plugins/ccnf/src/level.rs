@@ -1,7 +1,10 @@
-//! One level: standardisation, flow, optimiser.
+//! One level: standardisation, projection, layers, flow, optimiser.
 
+use crate::chain::Chain;
 use crate::flow::Flow;
 use crate::loss::{flow_output, log_prior, step_loss};
+use crate::prepared::Prepared;
+use crate::projection::Projection;
 use crate::sampler::{Batch, Standard, sample};
 use crate::teacher::Teacher;
 use ccnf::core::TrainConfig;
@@ -11,7 +14,13 @@ use ccnf::rand::Rng;
 /// The model of one level.
 pub(crate) struct LevelFlow {
     pub(crate) number: usize,
+    /// The level as the encoder gives it; the flow's has the projected channels.
+    pub(crate) raw: LevelSpec,
     pub(crate) standard: Standard,
+    pub(crate) projection: Option<Projection>,
+    pub(crate) chain: Chain,
+    /// The running stage's images as the flow sees them, where that is not the standardised features.
+    pub(crate) prepared: Option<Prepared>,
     pub(crate) flow: Flow,
     pub(crate) adam: Adam,
     /// Whose latents later steps are kept near.
@@ -40,6 +49,9 @@ impl LevelFlow {
 
     /// `log p(x | class)` of standardised tokens; `token` gives each token's entry in `classes`.
     fn log_probs(&self, x: &Mat, position: &Index, classes: &[usize], token: &Index) -> Result<Vec<f32>> {
+        if self.flow.is_identity() {
+            return Ok(log_prior(&constant(x))?.as_vec());
+        }
         let conditions = self.flow.condition(classes, token, position)?;
         let f = self.flow.forward(&constant(x), &conditions)?;
         let prior = log_prior(&f.z)?.as_vec();
@@ -48,8 +60,14 @@ impl LevelFlow {
 
     /// `log p(x | class)` of all tokens of each candidate. Many candidates share a forward, as rows of one matrix: what depends on
     /// the weights or the position only is computed once for all of them, what depends on the class once per class, and an image is
-    /// standardised once for all its classes. A row's result does not depend on the others, so neither does a map.
-    pub(crate) fn candidates(&self, candidates: &[Candidate<'_>]) -> Result<Vec<Vec<f32>>> {
+    /// standardised once for all its classes. A row's result does not depend on the others, so neither does a map. `names` are the
+    /// known classes; with `layers_only` the flow is left out.
+    pub(crate) fn candidates(
+        &self,
+        candidates: &[Candidate<'_>],
+        names: &[String],
+        layers_only: bool,
+    ) -> Result<Vec<Vec<f32>>> {
         let (spec, d) = (self.flow.level(), self.flow.level().channels);
         let tokens = spec.tokens().max(1);
         let mut out = Vec::with_capacity(candidates.len());
@@ -60,10 +78,7 @@ impl LevelFlow {
             let mut classes: Vec<usize> = Vec::new();
             for candidate in group {
                 if !image.is_some_and(|same| std::ptr::addr_eq(same, candidate.image)) {
-                    let values = candidate.image.level(self.number)?;
-                    self.check(&values)?;
-                    standardised.clear();
-                    self.standard.push(&values, &mut standardised);
+                    standardised = self.input(&candidate.image.level(self.number)?)?;
                     image = Some(candidate.image);
                 }
                 x.extend_from_slice(&standardised);
@@ -73,22 +88,17 @@ impl LevelFlow {
                 });
                 token.resize(token.len() + tokens, entry as u32);
             }
+            let layers = self.through_layers(group, names, &mut x)?;
             let position: Index = (0..group.len()).flat_map(|_| 0..tokens as u32).collect();
-            let all = self.log_probs(&mat(x, n, d)?, &position, &classes, &token.into())?;
+            let x = mat(x, n, d)?;
+            let mut all = match layers_only {
+                true => log_prior(&constant(&x))?.as_vec(),
+                false => self.log_probs(&x, &position, &classes, &token.into())?,
+            };
+            all.iter_mut().zip(&layers).for_each(|(l, part)| *l += part);
             out.extend(all.chunks_exact(tokens).map(<[f32]>::to_vec));
         }
         Ok(out)
-    }
-
-    /// Fails for an image of another size.
-    fn check(&self, values: &[f32]) -> Result<()> {
-        let spec = self.flow.level();
-        if values.len() == spec.len() {
-            return Ok(());
-        }
-        let (n, wanted) = (values.len(), spec.len());
-        let message = format!("an image has {n} values at level `{}`, not {wanted}", spec.name);
-        Err(Error::new(ErrorKind::Encoder, message))
     }
 
     /// One optimiser step.
@@ -101,7 +111,8 @@ impl LevelFlow {
         let StepContext { view, train, regularizers, streams, step } = *context;
         let stage = view.stage();
         let mut rng = streams.stream(&format!("train.stage{stage}.level{}", self.number), step);
-        let batch = sample(view, self.number, train.phase(stage).tokens, &self.standard, &mut rng)?;
+        let source = self.source(view)?;
+        let batch = sample(source.view, source.level, train.phase(stage).tokens, source.standard, &mut rng)?;
         let known = self.flow.conditioner().classes();
         let classes: Vec<usize> = view
             .classes()

@@ -1,15 +1,20 @@
-//! The `ccnf` detector: a class-conditional normalizing flow per feature level.
+//! The `ccnf` detector: a class-conditional normalizing flow per feature level, behind class-private invertible layers.
 
+mod assemble;
+mod chain;
 mod config;
 mod detector;
 mod flow;
 mod init;
+mod input;
 mod level;
 mod loss;
+mod prepared;
+mod projection;
 mod sampler;
 mod teacher;
 
-pub use config::{CcnfConfig, Mixing};
+pub use config::{Basis, CcnfConfig, Mixing};
 pub use detector::Ccnf;
 pub use flow::{Flow, FlowForward, FlowSpec};
 pub use init::RowInitConfig;

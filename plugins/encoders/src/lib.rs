@@ -2,7 +2,7 @@
 //!
 //! | name | features from |
 //! |---|---|
-//! | `efficientnet-lite0` | the embedded ImageNet network, at strides 4, 8 and 16 |
+//! | `efficientnet-lite0` | the embedded ImageNet network, at strides 4, 8, 16 and 32 |
 //! | `onnx` | any ONNX file with an image input and feature maps as outputs; needs the feature `onnx` |
 //! | `features` | `.safetensors` or `.npy` files made elsewhere |
 //!

@@ -8,6 +8,8 @@ use prost::Message;
 
 /// [`TensorProto::data_type`] of `f32`.
 pub(crate) const FLOAT: i32 = 1;
+/// [`TensorProto::data_type`] of IEEE half precision.
+pub(crate) const FLOAT16: i32 = 10;
 /// [`TensorProto::data_type`] of `i64`.
 pub(crate) const INT64: i32 = 7;
 
@@ -90,6 +92,18 @@ pub(crate) fn read_graph(bytes: &[u8], name: &str) -> Result<GraphProto> {
     }
 }
 
+/// The value of an IEEE half precision number.
+pub(crate) fn half(bits: u16) -> f32 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
+    let size = match exponent {
+        0 => fraction * 2f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
+    };
+    if bits >> 15 == 0 { size } else { -size }
+}
+
 /// The error for a file that does not parse.
 pub(crate) fn not_onnx(name: &str, why: impl std::fmt::Display) -> Error {
     encoder_error(name, format!("is not an ONNX model: {why}"))
@@ -104,6 +118,29 @@ pub(crate) fn encoder_error(name: &str, message: impl std::fmt::Display) -> Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_precision_numbers_have_their_values() {
+        let known = [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0001, 5.960_464_5e-8),
+            (0x03ff, 6.097_555e-5),
+            (0x3555, 0.333_251_95),
+            (0x8000, -0.0),
+            (0xfc00, f32::NEG_INFINITY),
+        ];
+        for (bits, value) in known {
+            assert_eq!(
+                half(bits).to_bits(),
+                f32::to_bits(value),
+                "{bits:x}: {} instead of {value}",
+                half(bits)
+            );
+        }
+        assert!(half(0x7e00).is_nan());
+    }
 
     #[test]
     fn files_that_are_no_network_are_refused() {

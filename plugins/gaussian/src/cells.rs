@@ -1,6 +1,6 @@
 //! Which positions of a level share a covariance, and how a position's mean is found.
 
-use crate::config::{GaussianMode, MahalanobisConfig};
+use crate::config::{GaussianMode, WhiteningConfig};
 use ccnf::prelude::*;
 
 /// The layout of a level's Gaussian.
@@ -12,33 +12,40 @@ pub(crate) struct Layout {
     pub(crate) width: usize,
     /// Channels `D`.
     pub(crate) dim: usize,
-    /// Whether every position has its own mean.
-    pub(crate) position_means: bool,
+    /// Per position the row of its mean.
+    pub(crate) mean_row: Vec<usize>,
+    /// Rows of the mean.
+    pub(crate) mean_rows: usize,
     /// Per cell the positions (row-major) that share its covariance; a partition of all positions.
     pub(crate) cells: Vec<Vec<usize>>,
 }
 
 impl Layout {
     /// The layout of `level`. With a grid of `g` cells a side, row `r` of `h` lies in cell row `floor(r g' / h)`,
-    /// `g' = min(g, h)`, and so for columns.
-    pub(crate) fn new(config: &MahalanobisConfig, level: &LevelSpec) -> Layout {
+    /// `g' = min(g, h)`, and so for columns; the same for the grid of the means.
+    pub(crate) fn new(config: &WhiteningConfig, level: &LevelSpec) -> Layout {
         let (height, width) = (level.height, level.width);
         let (rows, columns) = match config.mode {
             GaussianMode::Pooled | GaussianMode::PositionMean => (1, 1),
             GaussianMode::Region => (config.region_grid.min(height), config.region_grid.min(width)),
             GaussianMode::PerPosition => (height, width),
         };
+        let cell = |rows: usize, columns: usize, p: usize| {
+            (p / width * rows / height) * columns + p % width * columns / width
+        };
         let mut cells = vec![Vec::new(); rows * columns];
-        for r in 0..height {
-            for c in 0..width {
-                cells[(r * rows / height) * columns + c * columns / width].push(r * width + c);
-            }
-        }
+        (0..height * width).for_each(|p| cells[cell(rows, columns, p)].push(p));
+        let (rows, columns) = match (config.mode, config.mean_grid) {
+            (GaussianMode::Pooled, _) => (1, 1),
+            (_, 0) => (height, width),
+            (_, grid) => (grid.min(height), grid.min(width)),
+        };
         Layout {
             height,
             width,
             dim: level.channels,
-            position_means: config.mode != GaussianMode::Pooled,
+            mean_row: (0..height * width).map(|p| cell(rows, columns, p)).collect(),
+            mean_rows: rows * columns,
             cells,
         }
     }
@@ -47,16 +54,6 @@ impl Layout {
     pub(crate) fn positions(&self) -> usize {
         self.height * self.width
     }
-
-    /// Rows of the mean.
-    pub(crate) fn mean_rows(&self) -> usize {
-        if self.position_means { self.positions() } else { 1 }
-    }
-
-    /// The row of the mean for a position.
-    pub(crate) fn mean_row(&self, position: usize) -> usize {
-        if self.position_means { position } else { 0 }
-    }
 }
 
 #[cfg(test)]
@@ -64,7 +61,7 @@ mod tests {
     use super::*;
 
     fn layout(mode: GaussianMode, region_grid: usize, height: usize, width: usize) -> Layout {
-        let config = MahalanobisConfig { mode, region_grid, ..MahalanobisConfig::default() };
+        let config = WhiteningConfig { mode, region_grid, ..WhiteningConfig::default() };
         Layout::new(&config, &LevelSpec { name: "l".into(), height, width, channels: 1 })
     }
 
@@ -87,9 +84,12 @@ mod tests {
     }
 
     #[test]
-    fn only_pooled_has_one_mean() {
+    fn means_are_pooled_per_position_or_per_cell_of_their_own_grid() {
         let pooled = layout(GaussianMode::Pooled, 7, 3, 2);
-        assert_eq!((pooled.mean_rows(), pooled.mean_row(5), pooled.cells.len()), (1, 0, 1));
-        assert_eq!(layout(GaussianMode::PositionMean, 7, 3, 2).mean_rows(), 6);
+        assert_eq!((pooled.mean_rows, pooled.mean_row[5], pooled.cells.len()), (1, 0, 1));
+        assert_eq!(layout(GaussianMode::PositionMean, 7, 3, 2).mean_row, [0, 1, 2, 3, 4, 5]);
+        let config = WhiteningConfig { mean_grid: 2, ..WhiteningConfig::default() };
+        let grid = Layout::new(&config, &LevelSpec { name: "l".into(), height: 3, width: 2, channels: 1 });
+        assert_eq!((grid.mean_rows, grid.mean_row, grid.cells.len()), (4, vec![0, 1, 0, 1, 2, 3], 6));
     }
 }

@@ -1,6 +1,7 @@
 //! Means and covariances of a class at a level.
 
 use crate::cells::Layout;
+use crate::config::WhiteningConfig;
 use crate::input::Scaling;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -19,21 +20,22 @@ const BLOCK: usize = 2048;
 
 /// Fits the images of a class (each `[positions][D]`, raw).
 ///
-/// * Mean: of all tokens, or per position; then, if `smooth`, averaged with the neighbours in the 3x3 window that exist.
+/// * Mean: of all tokens, or of a cell of its grid, or per position; there, if `smooth`, averaged with the neighbours in the 3x3
+///   window that exist.
 /// * `S_p = sum r r^T / n` over the residuals `r` of all tokens to that mean; shrunk to `(1-s) S_p + s tr(S_p)/D I`.
-/// * A cell with `n` tokens: `S = sum r r^T / n` over its tokens, shrunk to `(1-a) S + a S_p`, `a = min(1, D/(D+n) + s)`;
-///   where there is just one cell it is `S_p`.
+/// * A cell with `n` tokens: `S = sum r r^T / n` over its tokens, shrunk to `(1-a) S + a S_p`,
+///   `a = min(1, kD/(kD+n) + s)`, `k` the `prior`; where there is just one cell it is `S_p`.
 pub(crate) fn fit(
     images: &[&[f32]],
     layout: &Layout,
     input: &Scaling,
-    smooth: bool,
-    shrinkage: f64,
+    settings: &WhiteningConfig,
 ) -> Moments {
+    let WhiteningConfig { smooth, shrinkage, prior, .. } = *settings;
     let dim = layout.dim;
     let mut mean = position_means(images, layout, input);
-    if !layout.position_means {
-        mean = average(&mean, dim);
+    if layout.mean_rows < layout.positions() {
+        mean = averages(&mean, layout);
     } else if smooth {
         mean = smoothed(&mean, layout);
     }
@@ -61,7 +63,8 @@ pub(crate) fn fit(
     }
     for (s, positions) in sums.iter_mut().zip(&layout.cells) {
         let n = (images.len() * positions.len()) as f64;
-        let a = (dim as f64 / (dim as f64 + n) + shrinkage).min(1.0);
+        let weight = prior * dim as f64;
+        let a = (weight / (weight + n) + shrinkage).min(1.0);
         s.iter_mut().zip(&pooled).for_each(|(v, p)| *v = (1.0 - a) * *v / n + a * p);
     }
     Moments { mean, covariances: sums }
@@ -82,14 +85,17 @@ fn position_means(images: &[&[f32]], layout: &Layout, input: &Scaling) -> Vec<f6
     mean
 }
 
-/// The mean of the rows.
-fn average(rows: &[f64], dim: usize) -> Vec<f64> {
-    let mut mean = vec![0.0; dim];
-    for row in rows.chunks_exact(dim) {
-        mean.iter_mut().zip(row).for_each(|(m, v)| *m += v);
+/// The means of the positions that share one.
+fn averages(rows: &[f64], layout: &Layout) -> Vec<f64> {
+    let dim = layout.dim;
+    let (mut mean, mut counts) = (vec![0.0; layout.mean_rows * dim], vec![0.0; layout.mean_rows]);
+    for (row, m) in rows.chunks_exact(dim).zip(&layout.mean_row) {
+        counts[*m] += 1.0;
+        mean[m * dim..(m + 1) * dim].iter_mut().zip(row).for_each(|(m, v)| *m += v);
     }
-    let n = (rows.len() / dim) as f64;
-    mean.iter_mut().for_each(|m| *m /= n);
+    for (mean, n) in mean.chunks_exact_mut(dim).zip(counts) {
+        mean.iter_mut().for_each(|m| *m /= n);
+    }
     mean
 }
 
@@ -132,7 +138,7 @@ fn scatter(
     };
     for image in images {
         for &p in positions {
-            let row = layout.mean_row(p);
+            let row = layout.mean_row[p];
             let center = &mean[row * dim..(row + 1) * dim];
             block.extend(
                 input.apply(&image[p * dim..(p + 1) * dim]).zip(center).map(|(v, m)| f64::from(v) - m),
@@ -151,16 +157,17 @@ fn scatter(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{GaussianMode, MahalanobisConfig};
+    use crate::config::GaussianMode;
     use crate::input::Standardization;
     use approx::assert_abs_diff_eq;
     use ccnf::prelude::*;
 
     fn fitted(mode: GaussianMode, grid: usize, shrinkage: f64, smooth: bool, images: &[&[f32]]) -> Moments {
-        let config = MahalanobisConfig { mode, region_grid: grid, ..MahalanobisConfig::default() };
+        let config =
+            WhiteningConfig { mode, region_grid: grid, shrinkage, smooth, ..WhiteningConfig::default() };
         let level = LevelSpec { name: "l".into(), height: 1, width: 3, channels: 2 };
         let input = Standardization::new(0, 2).unwrap().scaling();
-        fit(images, &Layout::new(&config, &level), &input, smooth, shrinkage)
+        fit(images, &Layout::new(&config, &level), &input, &config)
     }
 
     const IMAGES: [&[f32]; 2] = [&[0.0, 0.0, 3.0, 1.0, 6.0, 2.0], &[2.0, 0.0, 3.0, 3.0, 4.0, 6.0]];

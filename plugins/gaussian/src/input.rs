@@ -70,6 +70,11 @@ pub(crate) struct Scaling {
 }
 
 impl Scaling {
+    /// The map that changes nothing, for values that are standardised already.
+    pub(crate) fn identity(dim: usize) -> Scaling {
+        Scaling { mean: vec![0.0; dim], factor: vec![1.0; dim] }
+    }
+
     /// The standardised values of a token.
     pub(crate) fn apply<'a>(&'a self, token: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
         token.iter().zip(&self.mean).zip(&self.factor).map(|((x, m), f)| (x - m) * f)

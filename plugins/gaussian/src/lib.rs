@@ -1,9 +1,9 @@
-//! Gaussian detectors: a class is a mean and covariances of its tokens, fitted in closed form, owned by the class alone.
+//! Gaussians in closed form, owned by a class alone: a detector, and layers for the chain of a flow.
 //!
-//! * [`Mahalanobis`], registered as detector `mahalanobis`: one covariance per class, per region or per position.
-//!
-//! No gradient steps, nothing shared but the standardisation of the input, so nothing is forgotten: this is the baseline that
-//! a flow has to beat.
+//! * [`Mahalanobis`], registered as detector `mahalanobis`: mean and covariances of a class's tokens. No gradient steps, nothing shared
+//!   but the standardisation of the input, so nothing is forgotten: this is the baseline that a flow has to beat.
+//! * [`Whitening`], registered as layer `whitening`: the same Gaussian as an invertible map.
+//! * [`MapFactor`], registered as layer `factor`: correlations across the whole map.
 
 mod cells;
 mod config;
@@ -12,8 +12,13 @@ mod fit;
 mod gaussian;
 mod input;
 mod mahalanobis;
+mod map_factor;
+mod map_products;
 mod model;
 mod whiten;
+mod whitening;
 
-pub use config::{GaussianMode, MahalanobisConfig};
+pub use config::{GaussianMode, MahalanobisConfig, WhiteningConfig};
 pub use mahalanobis::Mahalanobis;
+pub use map_factor::{MapFactor, MapFactorConfig};
+pub use whitening::Whitening;

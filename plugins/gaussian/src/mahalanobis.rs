@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 /// | `per-position` | per position | per position (over images), shrunk to `S_p` |
 ///
 /// With `shrinkage = s`: `S_p <- (1-s) S_p + s tr(S_p)/D I`, and a cell with `n` tokens has `S <- (1-a) S + a S_p` with
-/// `a = min(1, D/(D+n) + s)`. Covariances are second moments of the residuals to the mean in use, divided by their number. One
+/// `a = min(1, kD/(kD+n) + s)`, `k` the `prior`. Covariances are second moments of the residuals to the mean in use, divided by their number. One
 /// that is still not positive definite gets the smallest diagonal jitter that makes it so, with a warning.
 ///
 /// A class that is trained on again (scope [`TrainScope::All`]) is fitted anew on the images of that stage alone.
@@ -45,8 +45,8 @@ struct Meta {
 impl Mahalanobis {
     /// The detector; fails for keys out of range.
     pub fn new(config: MahalanobisConfig, build: &Build<DetectorSpec>) -> Result<Self> {
-        config.check(build)?;
-        let model = Model::new(&config, &build.levels)?;
+        config.whitening().check(build)?;
+        let model = Model::new(config.whitening(), &build.levels)?;
         let scorer =
             build.part::<dyn Scorer>("scorer", &config.scorer, &ScorerSpec { levels: build.levels.len() })?;
         let router = build.part::<dyn Router>(

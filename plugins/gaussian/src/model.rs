@@ -1,7 +1,7 @@
 //! All Gaussians of the detector, without scoring.
 
 use crate::cells::Layout;
-use crate::config::MahalanobisConfig;
+use crate::config::WhiteningConfig;
 use crate::gaussian::ClassGaussian;
 use crate::input::Standardization;
 use ccnf::prelude::*;
@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 pub(crate) struct Model {
     levels: Vec<LevelSpec>,
     layouts: Vec<Layout>,
-    smooth: bool,
-    shrinkage: f64,
+    settings: WhiteningConfig,
     inputs: Vec<Standardization>,
     /// Whether the standardisation was fitted.
     pub(crate) standardized: bool,
@@ -24,15 +23,14 @@ pub(crate) struct Model {
 
 impl Model {
     /// A model without classes.
-    pub(crate) fn new(config: &MahalanobisConfig, levels: &[LevelSpec]) -> Result<Self> {
+    pub(crate) fn new(settings: WhiteningConfig, levels: &[LevelSpec]) -> Result<Self> {
         if let Some(l) = levels.iter().find(|l| l.is_empty()) {
             return Err(Error::new(ErrorKind::Contract, format!("the level `{}` has no values", l.name)));
         }
         Ok(Model {
             levels: levels.to_vec(),
-            layouts: levels.iter().map(|l| Layout::new(config, l)).collect(),
-            smooth: config.smooth,
-            shrinkage: config.shrinkage,
+            layouts: levels.iter().map(|l| Layout::new(&settings, l)).collect(),
+            settings,
             inputs: levels
                 .iter()
                 .enumerate()
@@ -76,7 +74,7 @@ impl Model {
     /// Adds a class with tensors of zeros, if it is new.
     pub(crate) fn add(&mut self, class: &str) -> Result<()> {
         if !self.classes.iter().any(|c| c == class) {
-            let gaussian = |(i, l): (usize, &Layout)| ClassGaussian::new(i, class, l);
+            let gaussian = |(i, l): (usize, &Layout)| ClassGaussian::new(&format!("level{i}"), class, l);
             self.gaussians.push(self.layouts.iter().enumerate().map(gaussian).collect::<Result<_>>()?);
             self.classes.push(class.to_owned());
         }
@@ -113,7 +111,7 @@ impl Model {
                 let images = class.images().iter().map(|i| i.level(l)).collect::<Result<Vec<_>>>()?;
                 let images: Vec<&[f32]> = images.iter().map(|i| i.as_ref()).collect();
                 gaussian
-                    .fit(&images, &self.layouts[l], &self.inputs[l].scaling(), self.smooth, self.shrinkage)
+                    .fit(&images, &self.layouts[l], &self.inputs[l].scaling(), &self.settings)
                     .at(|| format!("level `{}` of class `{}`", self.levels[l].name, class.name()))?;
             }
         }

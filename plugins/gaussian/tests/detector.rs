@@ -37,7 +37,7 @@ fn the_shape_of_a_map_is_that_of_its_level() {
     let names: Vec<(String, (usize, usize))> =
         d.params().iter().map(|p| (p.name().into(), p.shape())).collect();
     assert!(names.contains(&("level0.a.mean".into(), (35, 3))));
-    assert!(names.contains(&("level0.a.whitening".into(), (9 * 3, 3))));
+    assert!(names.contains(&("level0.a.whitening".into(), (9, 6))));
     assert!(names.contains(&("level1.a.log_det".into(), (1, 6))), "2 x 3 positions are 6 cells: {names:?}");
 }
 

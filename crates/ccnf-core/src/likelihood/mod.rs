@@ -1,6 +1,7 @@
 //! Scoring for detectors that give a log-likelihood per token and class: scorer, router and level standardisation in one place,
 //! so that every such detector is scored alike.
 
+mod calibration;
 mod evaluations;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::scoring::{LevelNorm, Peers, RouteInput, Router, Scorer, TokenLikelihoods, checked_route};
 use crate::state::Stateful;
 use crate::view::{ImageFeatures, TrainView};
-use ccnf_tensor::{Owner, Param};
+use calibration::{Calibration, Moments};
+use ccnf_tensor::Param;
 use evaluations::Evaluations;
 
 /// Scorer, router and the training statistics of the level maps, stored with each class.
@@ -22,8 +24,8 @@ pub struct LikelihoodScoring {
     router: Box<dyn Router>,
     norm: LevelNorm,
     levels: Vec<LevelSpec>,
-    /// Per class `[1, 2 * levels]`: mean and std of the class's training map at each level.
-    statistics: Vec<Param>,
+    /// Per class what its training maps say.
+    calibrations: Vec<Calibration>,
     /// Per class: how many classes were known when its stage ended.
     known_at: Vec<usize>,
 }
@@ -39,7 +41,7 @@ impl LikelihoodScoring {
         norm: LevelNorm,
         levels: Vec<LevelSpec>,
     ) -> Self {
-        LikelihoodScoring { scorer, router, norm, levels, statistics: vec![], known_at: vec![] }
+        LikelihoodScoring { scorer, router, norm, levels, calibrations: vec![], known_at: vec![] }
     }
 
     /// What [`prepare`](Self::prepare) needs: per class the number of classes known when it was learnt.
@@ -54,17 +56,18 @@ impl LikelihoodScoring {
 
     /// Makes the tensors for loading a checkpoint with these classes.
     pub fn prepare(&mut self, classes: &[String], known_at: &[usize]) -> Result<()> {
-        self.statistics.clear();
+        self.calibrations.clear();
         let learnt = &classes[..classes.len().min(known_at.len())];
         for c in learnt {
-            self.statistics.push(statistics_param(c, vec![0.0; 2 * self.levels.len()])?);
+            self.calibrations.push(Calibration::new(c, self.norm, &self.levels)?);
         }
         self.known_at = known_at.to_vec();
         self.router.prepare(learnt)
     }
 
     /// Ends a stage: routers learn the classes, the scorer is calibrated after the first stage, and the mean and std of the training
-    /// maps of every class of `view` are stored. A class that already has statistics gets new ones (fine-tuning).
+    /// maps of every class of `view` are stored. A class that already has statistics gets new ones (fine-tuning). `ll` is told which
+    /// candidates are training images under their own class ([`Candidate::training`]).
     pub fn end_stage(&mut self, view: &TrainView, classes: &[String], ll: &LogLikelihood<'_>) -> Result<()> {
         // A rehearsed class was observed with all its images.
         self.router.observe(&view.without_rehearsal())?;
@@ -72,35 +75,27 @@ impl LikelihoodScoring {
             self.calibrate(view, classes, ll)?;
         }
         // All classes of the stage first: the peers of each are the classes known at the end of the stage.
-        while self.statistics.len() < classes.len() {
-            let name = &classes[self.statistics.len()];
-            self.statistics.push(statistics_param(name, vec![0.0; 2 * self.levels.len()])?);
+        while self.calibrations.len() < classes.len() {
+            let name = &classes[self.calibrations.len()];
+            self.calibrations.push(Calibration::new(name, self.norm, &self.levels)?);
             self.known_at.push(classes.len());
         }
         for class in view.classes() {
             let c = index_of(class.name(), classes)?;
             let images: Vec<&dyn ImageFeatures> = class.images().iter().map(|i| i.as_ref()).collect();
             let wanted = self.for_maps(c, classes.len());
-            let mut moments = vec![(0usize, 0.0f64, 0.0f64); self.levels.len()];
-            for batch in images.chunks(BATCH) {
-                let mut found = Evaluations::new(batch.len(), self.levels.len(), classes.len());
+            let mut moments: Vec<_> = self.levels.iter().map(|l| Moments::new(self.norm, l)).collect();
+            for (b, batch) in images.chunks(BATCH).enumerate() {
+                let mut found =
+                    Evaluations::new(batch.len(), self.levels.len(), classes.len()).of_training(c, b * BATCH);
                 found.add(batch, &vec![wanted.clone(); batch.len()], &self.levels, classes, ll)?;
                 for i in 0..batch.len() {
-                    for (level, (n, sum, squares)) in moments.iter_mut().enumerate() {
-                        for s in self.raw_scores(level, c, found.of(i, level))? {
-                            *n += 1;
-                            *sum += f64::from(s);
-                            *squares += f64::from(s) * f64::from(s);
-                        }
+                    for (level, moments) in moments.iter_mut().enumerate() {
+                        moments.add(&self.raw_scores(level, c, found.of(i, level))?);
                     }
                 }
             }
-            let row = moments.into_iter().flat_map(|(n, sum, squares)| {
-                let mean = sum / n.max(1) as f64;
-                let std = (squares / n.max(1) as f64 - mean * mean).max(0.0).sqrt();
-                [mean as f32, std.max(1e-12) as f32]
-            });
-            self.statistics[c].set(row.collect())?;
+            self.calibrations[c].set(&moments, &self.levels)?;
         }
         Ok(())
     }
@@ -117,7 +112,8 @@ impl LikelihoodScoring {
         let mut levels = Vec::new();
         for (level, spec) in self.levels.iter().enumerate() {
             let under = |class: usize| {
-                let candidates: Vec<_> = images.iter().map(|i| Candidate { class, image: *i }).collect();
+                let candidates: Vec<_> =
+                    images.iter().map(|i| Candidate { class, image: *i, training: None }).collect();
                 Ok(ll(level, &candidates)?.concat())
             };
             levels.push((spec.channels, (0..classes.len()).map(under).collect::<Result<Vec<_>>>()?));
@@ -170,6 +166,26 @@ impl LikelihoodScoring {
             out.extend(self.score_batch(batch, given, request.routed, &classes[..known], ll)?);
         }
         Ok(out)
+    }
+
+    /// Scores training images of `class`, given by their numbers in the view of the stage that has just ended, under that class. `ll` is
+    /// told that they are ([`Candidate::training`]).
+    pub fn score_training(
+        &self,
+        class: &str,
+        images: &[(usize, &dyn ImageFeatures)],
+        classes: &[String],
+        ll: &LogLikelihood<'_>,
+    ) -> Result<Vec<ImageScores>> {
+        let known = &classes[..self.known_at.len().min(classes.len())];
+        let c = known.iter().position(|k| k == class).ok_or_else(|| unknown_class(class, classes))?;
+        let wanted = [self.for_maps(c, known.len())];
+        let score = |(number, image): &(usize, &dyn ImageFeatures)| {
+            let mut found = Evaluations::new(1, self.levels.len(), known.len()).of_training(c, *number);
+            found.add(&[*image], &wanted, &self.levels, known, ll)?;
+            Ok(ImageScores { given: self.maps(&found, 0, c)?, ..ImageScores::default() })
+        };
+        images.iter().map(score).collect()
     }
 
     /// The class that the router would choose for each image if it had no shortlist; `None` where it has none.
@@ -260,25 +276,16 @@ impl LikelihoodScoring {
     }
 
     fn maps(&self, found: &Evaluations, image: usize, class: usize) -> Result<Vec<LevelMap>> {
-        let statistics = self.statistics[class].to_vec();
         self.levels
             .iter()
             .enumerate()
             .map(|(level, spec)| {
                 let mut data = self.raw_scores(level, class, found.of(image, level))?;
-                if self.norm == LevelNorm::ZNorm {
-                    let (mean, std) = (statistics[2 * level], statistics[2 * level + 1]);
-                    data.iter_mut().for_each(|v| *v = (*v - mean) / std);
-                }
+                self.calibrations[class].apply(self.norm, level, &mut data);
                 Ok(LevelMap { height: spec.height, width: spec.width, data })
             })
             .collect()
     }
-}
-
-fn statistics_param(class: &str, values: Vec<f32>) -> Result<Param> {
-    let cols = values.len();
-    Ok(Param::buffer(format!("scoring.{class}.statistics"), Owner::Class(class.to_owned()), values, 1, cols)?)
 }
 
 fn index_of(class: &str, classes: &[String]) -> Result<usize> {
@@ -291,13 +298,13 @@ impl Stateful for LikelihoodScoring {
     fn params(&self) -> Vec<&Param> {
         let mut all = self.scorer.params();
         all.extend(self.router.params());
-        all.extend(&self.statistics);
+        all.extend(self.calibrations.iter().flat_map(|c| c.params()));
         all
     }
     fn params_mut(&mut self) -> Vec<&mut Param> {
         let mut all = self.scorer.params_mut();
         all.extend(self.router.params_mut());
-        all.extend(&mut self.statistics);
+        all.extend(self.calibrations.iter_mut().flat_map(|c| c.params_mut()));
         all
     }
 }

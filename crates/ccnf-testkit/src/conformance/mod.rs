@@ -16,7 +16,7 @@
 //! |---|---|
 //! | every kind | `entry.rs`: name, description, example, schema, unknown keys |
 //! | coupling | `coupling.rs`: inverse, log-determinant, state, baking; `coupling_gradients.rs` |
-//! | conditioner, regularizer, scorer, router, strategy, encoder, dataset | the file of that name |
+//! | layer, conditioner, regularizer, scorer, router, strategy, encoder, dataset | the file of that name |
 //! | detector | `detector.rs`: freezing, scores; `detector_resume.rs`: checkpoints |
 
 mod common;
@@ -31,6 +31,7 @@ mod detector_resume;
 mod detector_rules;
 mod encoder;
 mod entry;
+mod layer;
 mod regularizer;
 mod router;
 mod scorer;
@@ -38,7 +39,7 @@ mod strategy;
 
 use ccnf::core::{ComponentKind, entries};
 use ccnf::prelude::{
-    Conditioner, Coupling, Dataset, Detector, Encoder, Regularizer, Router, Scorer, Strategy,
+    ClassLayer, Conditioner, Coupling, Dataset, Detector, Encoder, Regularizer, Router, Scorer, Strategy,
 };
 use entry::Case;
 use serde_json::{Map, Value};
@@ -104,6 +105,7 @@ kinds! {
     dataset, datasets, Dataset;
     encoder, encoders, Encoder;
     detector, detectors, Detector;
+    layer, layers, ClassLayer;
     coupling, couplings, Coupling;
     conditioner, conditioners, Conditioner;
     regularizer, regularizers, Regularizer;

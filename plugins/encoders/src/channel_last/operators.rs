@@ -1,6 +1,8 @@
 //! Reads an ONNX graph that is a chain of convolutions into a short list of operators.
 
-use crate::onnx_file::{AttributeProto, FLOAT, GraphProto, INT64, NodeProto, TensorProto, encoder_error};
+use crate::onnx_file::{
+    AttributeProto, FLOAT, FLOAT16, GraphProto, INT64, NodeProto, TensorProto, encoder_error, half,
+};
 use ccnf::prelude::*;
 use std::collections::HashMap;
 
@@ -202,16 +204,18 @@ impl<'a> Reader<'a> {
 
     /// Values and dimensions of a constant.
     fn floats(&self, name: &str) -> Option<(Vec<f32>, Vec<usize>)> {
-        let tensor = self.constants.get(name).filter(|t| t.data_type == FLOAT)?;
+        let tensor = self.constants.get(name)?;
         let dims = tensor.dims.iter().map(|d| usize::try_from(*d)).collect::<Result<Vec<_>, _>>().ok()?;
         let (raw, rest) = tensor.raw_data.as_chunks::<4>();
-        let values = match tensor.float_data.as_slice() {
-            [] => raw.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            values => values.to_vec(),
+        let (halves, odd) = tensor.raw_data.as_chunks::<2>();
+        let (values, whole) = match (tensor.data_type, tensor.float_data.as_slice()) {
+            (FLOAT, []) => (raw.iter().map(|b| f32::from_le_bytes(*b)).collect(), rest.is_empty()),
+            (FLOAT, values) => (values.to_vec(), rest.is_empty()),
+            (FLOAT16, []) => (halves.iter().map(|b| half(u16::from_le_bytes(*b))).collect(), odd.is_empty()),
+            _ => return None,
         };
-        let finite = values.iter().all(|v| v.is_finite());
-        (finite && rest.is_empty() && values.len() == dims.iter().product::<usize>())
-            .then_some((values, dims))
+        let finite = values.iter().all(|v: &f32| v.is_finite());
+        (finite && whole && values.len() == dims.iter().product::<usize>()).then_some((values, dims))
     }
 }
 
