@@ -146,11 +146,11 @@ fn log_abs_determinant(mut rows: Vec<Vec<f64>>) -> f64 {
         let pivot = (i..n).fold(i, |best, r| if rows[r][i].abs() > rows[best][i].abs() { r } else { best });
         rows.swap(i, pivot);
         sum += rows[i][i].abs().ln();
-        for r in i + 1..n {
-            let f = rows[r][i] / rows[i][i];
-            for c in i..n {
-                rows[r][c] -= f * rows[i][c];
-            }
+        let (done, below) = rows.split_at_mut(i + 1);
+        let top = &done[i];
+        for row in below {
+            let f = row[i] / top[i];
+            row[i..].iter_mut().zip(&top[i..]).for_each(|(v, t)| *v -= f * t);
         }
     }
     sum
