@@ -9,7 +9,6 @@ use crate::transformer::{Reconstruction, Transformer, TransformerShape};
 use ccnf::core::Standardization;
 use ccnf::dfdx::prelude::HasShape;
 use ccnf::prelude::*;
-use rayon::prelude::*;
 
 impl Parts for Standardization {
     fn list<'a>(&'a self, all: &mut Vec<&'a Param>) {
@@ -110,7 +109,7 @@ impl Model {
             Some(out)
         };
         let align = |neck: &Neck| -> Result<Vec<f32>> {
-            let maps: Vec<_> = images.par_iter().map(|i| neck.align(*i, level)).collect::<Result<_>>()?;
+            let maps: Vec<_> = images.iter().map(|i| neck.align(*i, level)).collect::<Result<_>>()?;
             Ok(maps.concat())
         };
         Ok(Inputs {
