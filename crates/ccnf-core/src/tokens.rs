@@ -146,3 +146,38 @@ impl Stateful for Standardization {
         vec![&mut self.mean, &mut self.std]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::ImageFeatures;
+    use std::sync::Arc;
+
+    fn view(classes: &[&[&[f32]]]) -> TrainView {
+        let level = LevelSpec { name: "l".into(), height: 1, width: 2, channels: 2 };
+        let image = |v: &&[f32]| -> Arc<dyn ImageFeatures> { Arc::new(vec![v.to_vec()]) };
+        let class =
+            |(i, c): (usize, &&[&[f32]])| TrainClass::new(i.to_string(), c.iter().map(image).collect());
+        TrainView::new(0, vec![level], classes.iter().enumerate().map(class).collect())
+    }
+
+    #[test]
+    fn the_std_divides_by_the_number_of_tokens_and_a_constant_channel_by_one() {
+        let mut s = Standardization::new("level0", 2).unwrap();
+        s.fit(&view(&[&[&[1.0, 0.1, 3.0, 0.1]], &[&[5.0, 0.1, 7.0, 0.1]]]), 0).unwrap();
+        assert_eq!(s.params()[0].to_vec(), [4.0, 0.1]);
+        assert!((s.params()[1].to_vec()[0] - 5f32.sqrt()).abs() < 1e-6);
+        assert_eq!(s.params()[1].to_vec()[1], 1.0);
+        let mut z = vec![];
+        s.push(&[4.0 + 5f32.sqrt(), 1.1], &mut z);
+        assert!((z[0] - 1.0).abs() < 1e-6 && (z[1] - 1.0).abs() < 1e-6, "{z:?}");
+    }
+
+    #[test]
+    fn classes_have_their_places_and_an_unannounced_one_is_an_error() {
+        let view = view(&[&[], &[]]);
+        let known = ["x", "1", "0"].map(String::from);
+        assert_eq!(view.places_in(&known).unwrap(), [2, 1]);
+        assert!(view.places_in(&known[..2]).unwrap_err().to_string().contains("`0`"));
+    }
+}

@@ -33,8 +33,7 @@ pub struct PlainUpdate;
 
 impl UpdateRule for PlainUpdate {}
 
-/// One optimiser step under `rule`: every detector that trains by gradients updates through here. Returns the global gradient norm
-/// before clipping; `None` where the rule skipped the update.
+/// One step of Adam under `rule`, see [`update_with`].
 pub fn update(
     adam: &mut Adam,
     params: &mut [&mut Param],
@@ -42,10 +41,21 @@ pub fn update(
     lr: f64,
     rule: &mut dyn UpdateRule,
 ) -> Result<Option<f64>> {
+    update_with(params, grads, rule, |params, grads| Ok(adam.step(params, grads, lr)?))
+}
+
+/// One optimiser step under `rule`: every detector that trains by gradients updates through here. `step` changes the parameters and
+/// returns the global gradient norm before clipping, which is given back; `None` where the rule skipped the update.
+pub fn update_with(
+    params: &mut [&mut Param],
+    grads: &mut Grads,
+    rule: &mut dyn UpdateRule,
+    step: impl FnOnce(&mut [&mut Param], &mut Grads) -> Result<f64>,
+) -> Result<Option<f64>> {
     match rule.gradients(params, grads)? {
         Update::Skip => Ok(None),
         Update::Make => {
-            let norm = adam.step(params, grads, lr)?;
+            let norm = step(params, grads)?;
             rule.updated(params)?;
             Ok(Some(norm))
         }

@@ -1,8 +1,10 @@
 //! What training code sees.
 
+use crate::detector::TrainScope;
 use crate::encoder::LevelSpec;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -110,6 +112,36 @@ impl TrainView {
     /// The classes of this stage alone.
     pub fn new_classes(&self) -> impl Iterator<Item = &TrainClass> {
         self.classes.iter().filter(|c| !c.is_rehearsed())
+    }
+    /// The place of each class of the view among the classes `known` to a detector.
+    pub fn places_in(&self, known: &[String]) -> Result<Vec<usize>> {
+        let place = |c: &TrainClass| {
+            known.iter().position(|k| k == c.name()).ok_or_else(|| {
+                Error::new(ErrorKind::Contract, format!("class `{}` was not announced", c.name()))
+            })
+        };
+        self.classes.iter().map(place).collect()
+    }
+    /// Fails where a class of the stage is there twice, or where only new classes may change and it is among the classes `known`: for
+    /// detectors that fit a class once and for all.
+    pub fn check_fresh(&self, known: &[String], scope: TrainScope) -> Result<()> {
+        let mut names = BTreeSet::new();
+        for name in self.new_classes().map(TrainClass::name) {
+            if !names.insert(name) {
+                return Err(Error::new(
+                    ErrorKind::Contract,
+                    format!("the class `{name}` is twice in a stage"),
+                ));
+            }
+            if scope == TrainScope::NewClasses && known.iter().any(|k| k == name) {
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!("the class `{name}` was learnt before and only new classes may change"),
+                )
+                .help("use a strategy that trains everything, such as fine-tune, to fit a class again"));
+            }
+        }
+        Ok(())
     }
     /// The view without rehearsed classes.
     pub fn without_rehearsal(&self) -> TrainView {

@@ -68,7 +68,7 @@ pub mod prelude {
         Regularizer, RegularizerSpec, Result, ResultExt, RgbImage, RouteInput, Router, RouterSpec, RowInit,
         ScoreRequest, Scorer, ScorerSpec, Section, Shortlist, Snapshot, Stage, Stateful, StepReport,
         StoredTensor, Strategy, StrategySpec, TokenLikelihoods, TrainClass, TrainScope, TrainView, Update,
-        UpdateRule, Values, unknown_class, update,
+        UpdateRule, Values, unknown_class, update, update_with,
     };
     pub use ccnf_tensor::ops;
     pub use ccnf_tensor::ops::{Film, Index, RowTable};

@@ -113,15 +113,7 @@ impl LevelFlow {
         let batch =
             sample_tokens(source.view, source.level, train.phase(stage).tokens, source.standard, &mut rng)?;
         let known = self.flow.conditioner().classes();
-        let classes: Vec<usize> = view
-            .classes()
-            .iter()
-            .map(|c| {
-                known.iter().position(|k| k == c.name()).ok_or_else(|| {
-                    Error::new(ErrorKind::Contract, format!("class `{}` was not announced", c.name()))
-                })
-            })
-            .collect::<Result<_>>()?;
+        let classes = view.places_in(&known)?;
         self.flow.begin_step((stage == 0).then_some(step))?;
         let x = constant(&batch.x);
         let negatives = self.negatives(&batch, &classes, known.len(), regularizers, &mut rng)?;

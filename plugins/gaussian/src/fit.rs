@@ -158,7 +158,6 @@ fn scatter(
 mod tests {
     use super::*;
     use crate::config::GaussianMode;
-    use crate::input::Standardization;
     use approx::assert_abs_diff_eq;
     use ccnf::prelude::*;
 
@@ -166,7 +165,7 @@ mod tests {
         let config =
             WhiteningConfig { mode, region_grid: grid, shrinkage, smooth, ..WhiteningConfig::default() };
         let level = LevelSpec { name: "l".into(), height: 1, width: 3, channels: 2 };
-        let input = Standardization::new(0, 2).unwrap().scaling();
+        let input = Scaling::identity(2);
         fit(images, &Layout::new(&config, &level), &input, &config)
     }
 

@@ -4,7 +4,6 @@ use crate::config::MahalanobisConfig;
 use crate::model::Model;
 use ccnf::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// A Gaussian per class and level on standardised tokens, fitted in closed form at the end of a stage.
 ///
@@ -63,23 +62,7 @@ impl Detector for Mahalanobis {
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
         let view = &view.without_rehearsal();
         self.model.check(view)?;
-        let mut names = BTreeSet::new();
-        for class in view.classes() {
-            let name = class.name();
-            if !names.insert(name) {
-                return Err(Error::new(
-                    ErrorKind::Contract,
-                    format!("the class `{name}` is twice in a stage"),
-                ));
-            }
-            if scope == TrainScope::NewClasses && self.model.classes.iter().any(|c| c == name) {
-                return Err(Error::new(
-                    ErrorKind::Usage,
-                    format!("the class `{name}` was learnt before and only new classes may change"),
-                )
-                .help("use a strategy that trains everything, such as fine-tune, to fit a class again"));
-            }
-        }
+        view.check_fresh(&self.model.classes, scope)?;
         self.model.standardize(view)?;
         view.classes().iter().try_for_each(|c| self.model.add(c.name()))
     }

@@ -3,7 +3,8 @@
 use crate::cells::Layout;
 use crate::config::WhiteningConfig;
 use crate::gaussian::ClassGaussian;
-use crate::input::Standardization;
+use crate::input::Scaling;
+use ccnf::core::Standardization;
 use ccnf::prelude::*;
 use std::collections::BTreeMap;
 
@@ -34,7 +35,7 @@ impl Model {
             inputs: levels
                 .iter()
                 .enumerate()
-                .map(|(i, l)| Standardization::new(i, l.channels))
+                .map(|(i, l)| Standardization::new(&format!("level{i}"), l.channels))
                 .collect::<Result<_>>()?,
             standardized: false,
             classes: vec![],
@@ -91,7 +92,7 @@ impl Model {
     pub(crate) fn standardize(&mut self, view: &TrainView) -> Result<()> {
         if !self.standardized {
             for (l, input) in self.inputs.iter_mut().enumerate() {
-                input.fit(view.classes().iter().flat_map(|c| c.images().iter().map(move |i| i.level(l))))?;
+                input.fit(view, l)?;
             }
             self.standardized = true;
         }
@@ -111,7 +112,7 @@ impl Model {
                 let images = class.images().iter().map(|i| i.level(l)).collect::<Result<Vec<_>>>()?;
                 let images: Vec<&[f32]> = images.iter().map(|i| i.as_ref()).collect();
                 gaussian
-                    .fit(&images, &self.layouts[l], &self.inputs[l].scaling(), &self.settings)
+                    .fit(&images, &self.layouts[l], &Scaling::of(&self.inputs[l]), &self.settings)
                     .at(|| format!("level `{}` of class `{}`", self.levels[l].name, class.name()))?;
             }
         }
@@ -122,7 +123,7 @@ impl Model {
     /// images of a class are evaluated together.
     pub(crate) fn log_likelihood(&self, level: usize, candidates: &[Candidate<'_>]) -> Result<Vec<Vec<f32>>> {
         let spec = &self.levels[level];
-        let input = self.inputs[level].scaling();
+        let input = Scaling::of(&self.inputs[level]);
         let mut by_class: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         candidates.iter().enumerate().for_each(|(i, c)| by_class.entry(c.class).or_default().push(i));
         let mut out = vec![Vec::new(); candidates.len()];

@@ -36,7 +36,7 @@ fn log_normal(x: &[f64], mean: &[f64], covariance: &[Vec<f64>]) -> f64 {
 
 /// The scorer is `S = -l`; the constant of the standardisation, `-sum ln std`, is not part of `l`.
 fn log_density(d: &dyn Detector, images: &Images) -> Vec<f64> {
-    let std = d.params().into_iter().find(|p| p.name() == "input.level0.std").unwrap().to_vec();
+    let std = d.params().into_iter().find(|p| p.name() == "level0.standard.std").unwrap().to_vec();
     let constant: f64 = std.iter().map(|s| f64::from(*s).ln()).sum();
     scores(d, images, "a").concat().iter().map(|s| -f64::from(*s) - constant).collect()
 }

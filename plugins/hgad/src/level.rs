@@ -119,15 +119,7 @@ impl Level {
         let mut rng = streams.stream(&format!("train.stage{stage}.level{}", self.number), step);
         let batch = sample_tokens(view, self.number, settings.tokens, &self.standard, &mut rng)?;
         let known = self.mixture.classes();
-        let numbers = view
-            .classes()
-            .iter()
-            .map(|c| {
-                known.iter().position(|k| k == c.name()).ok_or_else(|| {
-                    Error::new(ErrorKind::Contract, format!("class `{}` was not announced", c.name()))
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let numbers = view.places_in(&known)?;
         let class: Index = batch.class.iter().map(|c| numbers[*c as usize] as u32).collect();
         if self.chain.params().iter().any(|p| p.is_trainable()) {
             self.chain.begin_step((stage == 0).then_some(step))?;

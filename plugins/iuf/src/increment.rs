@@ -62,24 +62,6 @@ impl ConstrainedSgd {
         }
         Ok(norm)
     }
-
-    /// A step under a strategy's rule, as [`update`](ccnf::prelude::update()) makes it with Adam: `None` where the rule skipped it.
-    pub fn update(
-        &self,
-        params: &mut [&mut Param],
-        grads: &mut Grads,
-        lr: f64,
-        rule: &mut dyn UpdateRule,
-    ) -> Result<Option<f64>> {
-        match rule.gradients(params, grads)? {
-            Update::Skip => Ok(None),
-            Update::Make => {
-                let norm = self.step(params, grads, lr)?;
-                rule.updated(params)?;
-                Ok(Some(norm))
-            }
-        }
-    }
 }
 
 /// The tensors that are pulled, with their old values.

@@ -110,17 +110,10 @@ impl Iuf {
 
     /// The images of a step, and the number of each one's class.
     fn take(&self, view: &TrainView, batch: &ImageBatch) -> Result<(Inputs, Vec<usize>)> {
-        let known = self.model.classes();
-        let (mut images, mut class): (Vec<&dyn ImageFeatures>, _) = (vec![], vec![]);
-        for (c, i) in &batch.images {
-            let of = &view.classes()[*c];
-            class.push(known.iter().position(|k| k == of.name()).ok_or_else(|| {
-                let message = format!("the class `{}` was not announced", of.name());
-                Error::new(ErrorKind::Contract, message)
-            })?);
-            images.push(of.images()[*i].as_ref());
-        }
-        Ok((self.model.inputs(&images)?, class))
+        let places = view.places_in(&self.model.classes())?;
+        let image = |(c, i): &(usize, usize)| view.classes()[*c].images()[*i].as_ref();
+        let images: Vec<&dyn ImageFeatures> = batch.images.iter().map(image).collect();
+        Ok((self.model.inputs(&images)?, batch.images.iter().map(|(c, _)| places[*c]).collect()))
     }
 
     fn jittered(&self, inputs: &Inputs, stage: usize, step: u64) -> Result<Mat> {
@@ -167,7 +160,7 @@ impl Iuf {
         let lr = self.train.lr(stage, step);
         let mut params = self.model.params_mut();
         let norm = match &self.increment {
-            Some(i) => i.sgd.update(&mut params, &mut grads, lr, rule),
+            Some(i) => update_with(&mut params, &mut grads, rule, |p, g| i.sgd.step(p, g, lr)),
             None => update(&mut self.adam, &mut params, &mut grads, lr, rule),
         };
         let norm = norm.at(|| format!("stage {stage}, step {step}"))?;

@@ -103,15 +103,8 @@ impl PatchMemory {
 impl Detector for PatchMemory {
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
         let view = &view.without_rehearsal();
-        for class in view.classes() {
-            check_trainable(class, &self.model.levels)?;
-            if scope == TrainScope::NewClasses && self.model.classes.iter().any(|c| c == class.name()) {
-                let message =
-                    format!("the class `{}` was learnt before and only new classes may change", class.name());
-                return Err(Error::new(ErrorKind::Usage, message)
-                    .help("use a strategy that trains everything, such as fine-tune, to fit a class again"));
-            }
-        }
+        view.classes().iter().try_for_each(|c| check_trainable(c, &self.model.levels))?;
+        view.check_fresh(&self.model.classes, scope)?;
         if !self.model.fitted {
             for (level, standard) in self.model.standards.iter_mut().enumerate() {
                 standard.fit(view, level)?;

@@ -68,12 +68,11 @@ impl Detector for Toy {
         let (_, (), mut grads) = gradients(|| Ok::<_, Error>((ops::mean_square(&self.w.var())?, ())))?;
         grads.scale(self.w.value(), 0.0)?;
         grads.add(self.w.value(), &[g])?;
-        let params = [&mut self.w];
-        if rule.gradients(&params, &mut grads)? == Update::Make {
-            let step = grads.of(params[0].value())?[0];
-            params[0].set(vec![w - LR as f32 * step])?;
-            rule.updated(&params)?;
-        }
+        update_with(&mut [&mut self.w], &mut grads, rule, |params, grads| {
+            let g = grads.of(params[0].value())?[0];
+            params[0].set(vec![w - LR as f32 * g])?;
+            Ok(f64::from(g.abs()))
+        })?;
         Ok(StepReport::new())
     }
     fn end_stage(&mut self, _: &TrainView) -> Result<()> {
