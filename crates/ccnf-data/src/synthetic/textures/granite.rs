@@ -19,7 +19,7 @@ pub(crate) const DEFECTS: &[&str] = &["crack", "discoloration", "pit", "scratch"
 
 pub(crate) fn build(rng: &mut Rng) -> Box<dyn Product> {
     Box::new(Granite {
-        scale: uniform(rng, 8.5, 10.0),
+        scale: uniform(rng, 15.0, 17.0),
         angle: uniform(rng, 0.0, TAU),
         tone: uniform(rng, 0.93, 1.07),
         pink: uniform(rng, 0.9, 1.1),
@@ -30,13 +30,13 @@ pub(crate) fn build(rng: &mut Rng) -> Box<dyn Product> {
 impl Granite {
     fn mineral(&self, id: u32) -> Rgb {
         let u = (id & 0xFFFF) as f32 / 65536.0;
-        let k = 0.9 + 0.2 * ((id >> 16) & 0xFF) as f32 / 255.0;
+        let k = 0.94 + 0.12 * ((id >> 16) & 0xFF) as f32 / 255.0;
         shade(
             match u {
                 u if u < 0.42 => [0.66 * self.pink, 0.50, 0.45],
                 u if u < 0.72 => [0.68, 0.65, 0.62],
-                u if u < 0.87 => [0.47, 0.44, 0.43],
-                _ => [0.19, 0.18, 0.19],
+                u if u < 0.87 => [0.53, 0.50, 0.49],
+                _ => [0.40, 0.39, 0.40],
             },
             k * self.tone,
         )
@@ -70,7 +70,7 @@ impl Product for Granite {
         let grain = mix(self.mineral(first.1), self.mineral(second.1), border);
         let fleck = smooth(0.52, 0.66, value(w * 2.7, self.seed ^ 3));
         let cloud = 1.0 + 0.10 * fractal(w * 1.3, 2, self.seed ^ 4);
-        shade(mix(grain, [0.24, 0.23, 0.24], 0.55 * fleck), cloud)
+        shade(mix(grain, [0.40, 0.39, 0.40], 0.30 * fleck), cloud)
     }
 
     fn damage(&mut self, kind: &str, rng: &mut Rng, strength: f32) -> Option<Flaw> {
