@@ -53,12 +53,20 @@ pub type Scalar = Tensor<Rank0, f32, Dev, SwitchTape>;
 ///
 /// On the CPU its cache of buffers is on: a training step uses some 100 MB of buffers, and taking them from the system anew in
 /// every step would cost a page fault per 4 KiB. What stays in the cache is what the largest step so far has used.
+///
+/// On CUDA the handle is never dropped: that of the main thread would be when the driver has already shut down, and its destructor
+/// panics then.
 pub fn device() -> Dev {
     thread_local! {
-        static DEVICE: Dev = cached_device();
+        static DEVICE: Kept = Kept::new(cached_device());
     }
-    DEVICE.with(Dev::clone)
+    DEVICE.with(|kept| Dev::clone(kept))
 }
+
+#[cfg(not(feature = "cuda"))]
+type Kept = Box<Dev>;
+#[cfg(feature = "cuda")]
+type Kept = std::mem::ManuallyDrop<Dev>;
 
 fn cached_device() -> Dev {
     let device = Dev::default();
@@ -128,9 +136,16 @@ pub fn mat(values: Vec<f32>, rows: usize, cols: usize) -> Result<Mat> {
 }
 
 /// A matrix as a constant: no gradient is computed for it.
+///
+/// On CUDA, where the operations are `dfdx`'s own, it is a copy with an identity of its own: those add to the gradients of both
+/// operands, tracked or not, and a constant must not add to that of the same matrix used elsewhere as a leaf.
 pub fn constant(m: &Mat) -> Var {
     use dfdx::prelude::PutTape;
-    m.clone().put_tape(SwitchTape::Off)
+    #[cfg(feature = "cuda")]
+    let own = m.clone() * 1.0;
+    #[cfg(not(feature = "cuda"))]
+    let own = m.clone();
+    own.put_tape(SwitchTape::Off)
 }
 
 /// A matrix as a tracked leaf (while a recording is active).
