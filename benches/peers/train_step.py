@@ -5,40 +5,20 @@ usage: train_step.py PROBLEM.safetensors THREADS eager|compile cpu|cuda
 The file holds the start values of all parameters and one batch, so that both sides compute the same numbers.
 """
 
-import json
 import math
 import resource
-import struct
 import sys
 import time
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from line_protocol import serve
+from tensors import load
 
 CLAMP = 0.7
 WEIGHTS = {"log_det": 2e-4, "balance": 1e-2, "latent": 0.05, "scale": 1e-3}
-
-
-def load(path):
-    """Tensors of a safetensors file: an 8-byte header length, a JSON header, the data."""
-    with open(path, "rb") as file:
-        raw = file.read()
-    size = struct.unpack("<Q", raw[:8])[0]
-    header = json.loads(raw[8 : 8 + size])
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        start, end = entry["data_offsets"]
-        dtype = {"F32": np.float32, "U32": np.uint32}[entry["dtype"]]
-        data = np.frombuffer(raw[8 + size + start : 8 + size + end], dtype=dtype)
-        values = data.astype(np.int64) if dtype is np.uint32 else data.copy()
-        tensors[name] = torch.from_numpy(values.reshape(entry["shape"]))
-    return tensors
 
 
 class CappedLinear(nn.Module):

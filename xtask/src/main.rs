@@ -1,8 +1,10 @@
-//! Tasks of the developers: `cargo xtask bench [NAME…]`, `cargo xtask counts`.
+//! Tasks of the developers: `cargo xtask bench [NAME…]`, `cargo xtask counts`, `cargo xtask results`.
 
 mod bench;
 mod cargo;
 mod counts;
+mod document;
+mod results;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -23,12 +25,15 @@ enum Task {
     Bench(bench::Options),
     /// Counts the instructions of a few pieces of work under valgrind and compares them with benches/instruction-counts.json.
     Counts(counts::Options),
+    /// Runs every model on the real images with several seeds and writes the tables of docs/results.md.
+    Results(results::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Bench(options) => bench::run(&options),
         Task::Counts(options) => counts::run(&options),
+        Task::Results(options) => results::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@
 //! - [`PixelStream`] takes anomaly maps one after the other and makes a [`PixelSet`]: the same three, and
 //!   AUPRO, over all pixels.
 //! - [`continual_summary`]: accuracy, forgetting and backward transfer over a sequence of tasks.
+//! - [`paired_auroc_difference`]: two methods on the same images, with a bootstrap interval.
 //! - [`quantile`]: a decision threshold from the scores of normal training images.
 //!
 //! # Conventions
@@ -41,6 +42,7 @@ mod curve;
 mod error;
 mod histogram;
 mod metric;
+mod paired;
 mod pixel;
 mod ranking;
 mod rmatrix;
@@ -54,6 +56,7 @@ pub use continual::{ContinualSummary, continual_summary};
 pub use curve::F1Max;
 pub use error::MetricsError;
 pub use metric::Metric;
+pub use paired::{PairedDifference, PairedScores, paired_auroc_difference};
 pub use pixel::{AUPRO_FPR_LIMIT, PixelMap, PixelSet};
 pub use rmatrix::RMatrix;
 pub use stream::{PixelStream, StreamLimits};

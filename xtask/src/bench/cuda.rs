@@ -12,7 +12,7 @@ pub(crate) const DEVICE: &str = if BUILT { "cuda" } else { "cpu" };
 
 /// Whether this build runs the bench: on a GPU only the benches whose work is done by tensors.
 pub(crate) fn in_this_build(name: &str) -> bool {
-    !BUILT || name.starts_with("train_step.")
+    !BUILT || name.starts_with("train_step.") || name == "hgad_step"
 }
 
 /// Builds this program with the feature `cuda`, in the environment of `tools/cuda-build`, and runs it with the same arguments.

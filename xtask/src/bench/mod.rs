@@ -5,6 +5,7 @@
 mod cuda;
 mod encode;
 mod gemm;
+mod hgad_step;
 mod machine;
 mod metrics;
 mod peer;
@@ -14,12 +15,14 @@ mod run;
 mod score;
 mod stats;
 mod targets;
+mod tensors;
 mod train_step;
 mod turns;
 
 pub(crate) use peer::root;
 
 use crate::Result;
+use crate::document::updated;
 use clap::Args;
 use std::path::PathBuf;
 use turns::Turns;
@@ -36,7 +39,8 @@ pub(crate) struct Bench {
 }
 
 /// All benches, in the order of the report.
-const BENCHES: &[Bench] = &[train_step::BENCH, score::BENCH, encode::BENCH, metrics::BENCH, run::BENCH];
+const BENCHES: &[Bench] =
+    &[train_step::BENCH, hgad_step::BENCH, score::BENCH, encode::BENCH, metrics::BENCH, run::BENCH];
 
 /// How to measure.
 pub(crate) struct Settings {
@@ -142,7 +146,8 @@ fn measure(options: &Options) -> Result<()> {
     if options.names.is_empty() && !options.alone && !options.no_doc && !cuda::BUILT {
         let file = peer::root().join("docs/performance.md");
         let measured = report::markdown(&outcomes, &settings)?;
-        std::fs::write(&file, report::updated(&std::fs::read_to_string(&file)?, &measured)?)?;
+        let document = std::fs::read_to_string(&file)?;
+        std::fs::write(&file, updated("docs/performance.md", &document, report::MARKS, &measured)?)?;
         println!("wrote docs/performance.md");
     }
     Ok(())

@@ -1,12 +1,12 @@
 //! The training problem that ours and the peer solve: one flow and one batch.
 
+use super::tensors::Tensors;
 use crate::Result;
 use ccnf::core::Config;
 use ccnf::prelude::*;
 use ccnf::serde_json::json;
 use ccnf_bundle as _;
 use ccnf_plugin_flow::{CcnfConfig, Flow, FlowSpec};
-use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 
 /// Tokens of a step.
@@ -105,27 +105,14 @@ impl Problem {
 
     /// Writes start values and batch for the peer.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
-        let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-        let floats = |values: Vec<f32>| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
-        let indices = |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
-        for p in self.flow.params() {
-            let (rows, cols) = p.shape();
-            let name = p.name().strip_prefix(SCOPE).unwrap_or(p.name()).to_owned();
-            tensors.push((name, Dtype::F32, vec![rows, cols], floats(p.to_vec())));
-        }
+        let mut tensors = Tensors::default();
+        tensors.params(&self.flow.params(), SCOPE);
         let dim = self.flow.level().channels;
         let code = ccnf::data::position_code(GRID, GRID, POSITION)?;
-        tensors.push(("x".into(), Dtype::F32, vec![TOKENS, dim], floats(self.x.as_vec())));
-        tensors.push(("position".into(), Dtype::F32, vec![GRID * GRID, POSITION], floats(code)));
-        tensors.push(("class".into(), Dtype::U32, vec![TOKENS], indices(&self.class)));
-        tensors.push(("cell".into(), Dtype::U32, vec![TOKENS], indices(&self.cell)));
-        let views = tensors
-            .iter()
-            .map(|(name, dtype, shape, data)| {
-                Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), data)?))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        safetensors::serialize_to_file(views, None, path)?;
-        Ok(())
+        tensors.floats("x", &self.x.as_vec(), &[TOKENS, dim]);
+        tensors.floats("position", &code, &[GRID * GRID, POSITION]);
+        tensors.indices("class", &self.class);
+        tensors.indices("cell", &self.cell);
+        tensors.write(path)
     }
 }

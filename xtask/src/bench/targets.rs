@@ -35,6 +35,7 @@ const TARGETS: &[Target] = &[
     at_least("share of the GEMM ceiling, D = 64", "train_step.d64.gemm_share", 0.70),
     at_least("share of the GEMM ceiling, D = 112", "train_step.d112.gemm_share", 0.70),
     at_least("share of the GEMM ceiling, D = 272", "train_step.d272.gemm_share", 0.70),
+    at_least("training step of HGAD against PyTorch eager", "hgad_step.vs_torch_eager", 2.0),
     at_most("row-only step against our full step, D = 112", "train_step.rows_vs_full", 0.5),
     at_most(
         "realad run of plain CCNF, features cached, against the commit before",
