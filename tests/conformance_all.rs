@@ -46,6 +46,12 @@ fn couplings_conform_under_other_configs() {
             .with("coupling", "additive", json!({ "subnet": subnet }));
         conformance::couplings(&extra);
     }
+    for (name, private, adapter_norm) in
+        [("affine", "low-rank", 0.5), ("additive", "low-rank", 0.0), ("affine", "copy", 0.5)]
+    {
+        let subnet = json!({ "private": private, "rank": 2, "adapter_norm": adapter_norm, "hidden": 8 });
+        conformance::coupling(name, &Extra::default().with("coupling", name, json!({ "subnet": subnet })));
+    }
     let current = json!({ "clamp": "current", "alpha": 0.6, "hidden": 9, "layers": 2 });
     conformance::coupling("all-in-one", &Extra::default().with("coupling", "all-in-one", current));
 }
@@ -191,6 +197,20 @@ fn ccnf_detectors_with_private_layers_conform() {
     let random = json!({ "blocks": 1, "position": 0, "directions": [5, 3], "basis": "random" });
     let alone = json!({ "layers": layers, "blocks": 0, "router": prototype });
     for keys in [around_a_flow, on_directions, random, alone] {
+        conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
+    }
+}
+
+#[test]
+fn ccnf_detectors_with_private_blocks_conform() {
+    let coupling =
+        |kind: &str, private: &str| json!({ "kind": kind, "subnet": { "private": private, "rank": 2 } });
+    let adapters = json!({ "blocks": 2, "private_blocks": 2, "position": 8, "coupling": coupling("affine", "low-rank") });
+    let copies = json!({ "blocks": 3, "private_blocks": 1, "position": 0, "mixing": "permutation",
+                         "coupling": coupling("additive", "copy"), "conditioner": { "kind": "film", "width": 6 },
+                         "regularizers": [{ "kind": "mutual-information", "hard": true }, { "kind": "scale" }],
+                         "layers": [{ "kind": "whitening", "region_grid": 3 }] });
+    for keys in [adapters, copies] {
         conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
     }
 }

@@ -48,7 +48,8 @@ fn block(v: &Vectors, clamp: &str) -> Box<dyn Coupling> {
 
 fn condition(code: Var) -> BlockCondition {
     let rows: Index = (0..code.shape().0 as u32).collect();
-    BlockCondition { class: None, position: Some(RowTable { table: code, index: Some(rows) }), film: vec![] }
+    let position = Some(RowTable { table: code, index: Some(rows) });
+    BlockCondition { class: None, position, film: vec![], private: None }
 }
 
 /// The block made of plain `dfdx` operations, as the paper's formula stands; gives `y`, `J` and the subnet's output.

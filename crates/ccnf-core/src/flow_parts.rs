@@ -1,9 +1,10 @@
 //! The parts of a conditional normalizing flow: couplings, conditioners, regularisers.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::state::Stateful;
 use ccnf_tensor::ops::{Film, Index, RowTable};
 use ccnf_tensor::{Mat, Scalar, Shareable, Streams, Var, VarVec};
+use std::sync::Arc;
 
 /// The condition of a batch of tokens for one coupling block. Everything that depends only on the class or only on the position
 /// is a table with one row per class or position, so that a block computes it once and not per token.
@@ -16,6 +17,8 @@ pub struct BlockCondition {
     pub position: Option<RowTable>,
     /// Modulation of the subnet's hidden layers, one per layer; empty without modulation.
     pub film: Vec<Film>,
+    /// The class whose private part of the block all tokens use ([`Coupling::grow`]); `None`: the shared block.
+    pub private: Option<Arc<str>>,
 }
 
 /// What one coupling gives.
@@ -73,6 +76,17 @@ pub trait Coupling: Stateful + Shareable {
     }
     /// Marks a coupling as baked before baked weights are loaded into it.
     fn set_baked(&mut self) {}
+    /// Whether the config gives classes a private part.
+    fn has_private(&self) -> bool {
+        false
+    }
+    /// Makes the private part of `class`, which tokens use whose condition names the class.
+    ///
+    /// Contract: it starts as what the shared block computes at that time; its tensors are owned by the class; every other tensor and
+    /// every forward under another condition stay bit for bit as they are.
+    fn grow(&mut self, class: &str) -> Result<()> {
+        Err(Error::new(ErrorKind::Usage, format!("the coupling has no private part for class `{class}`")))
+    }
 }
 
 crate::component_kind!(Coupling, "coupling", CouplingSpec);

@@ -42,6 +42,9 @@ pub struct CcnfConfig {
     pub folds: usize,
     /// Coupling blocks per level; 0: no flow, the layers alone.
     pub blocks: usize,
+    /// How many of the last blocks have private parts for the classes that are learnt after the first stage
+    /// (`coupling.subnet.private` says which); 0: none.
+    pub private_blocks: usize,
     /// Scores every level a second time with the layers alone; the maps of both are averaged like those of two levels.
     pub identity_maps: bool,
     /// Width of the position code that enters every subnet; a multiple of 4, 0: none.
@@ -70,6 +73,7 @@ impl Default for CcnfConfig {
             layers: vec![],
             folds: 4,
             blocks: 8,
+            private_blocks: 0,
             identity_maps: false,
             position: 64,
             mixing: Mixing::Rotation,

@@ -46,6 +46,10 @@ impl Ccnf {
                 .error("blocks", "without blocks and without layers there is no model")
                 .help("set `blocks` to 1 or more, or add a layer such as { kind = \"whitening\" }"));
         }
+        if config.private_blocks > config.blocks {
+            let message = format!("must be at most `blocks`, which is {}", config.blocks);
+            return Err(build.error("private_blocks", message));
+        }
         if config.identity_maps && config.layers.is_empty() {
             return Err(build.error("identity_maps", "needs at least one layer"));
         }
@@ -144,6 +148,9 @@ impl Detector for Ccnf {
             }
             for (class, row) in fresh {
                 level.flow.conditioner_mut().grow(&class, &row)?;
+                if !self.scoring.known_at().is_empty() {
+                    level.flow.grow_private(&class)?;
+                }
             }
         }
         for class in view.classes().iter().filter(|c| !c.is_rehearsed()) {
@@ -233,6 +240,10 @@ impl Detector for Ccnf {
             }
             if meta.baked {
                 level.flow.set_baked();
+            }
+            let first = meta.known_at.first().copied().unwrap_or(meta.classes.len());
+            for class in meta.classes.iter().skip(first).filter(|_| rows) {
+                level.flow.grow_private(class)?;
             }
         }
         self.baked = meta.baked;

@@ -1,8 +1,10 @@
 //! One flow: coupling blocks with fixed mixing between them, under a condition.
 
 use crate::config::{CcnfConfig, Mixing};
+use crate::groups::Conditions;
 use ccnf::prelude::*;
 use ccnf::rand::seq::SliceRandom;
+use std::sync::Arc;
 
 /// Geometry and names of a flow.
 #[derive(Debug, Clone)]
@@ -34,10 +36,15 @@ struct Block {
     mix: Option<Param>,
 }
 
-/// `z = f(x; class, position)`; per block a coupling, then the mixing.
+/// `z = f(x; class, position)`; per block a coupling, then the mixing. The last blocks may have private parts for some classes: the
+/// tokens of such a class go through them by themselves.
 pub struct Flow {
     level: LevelSpec,
     blocks: Vec<Block>,
+    /// The first block in which classes have private parts.
+    first_private: usize,
+    /// The classes that have them.
+    private: Vec<Arc<str>>,
     mixing: Mixing,
     conditioner: Box<dyn Conditioner>,
     /// Position code, `[h * w, P]`.
@@ -86,7 +93,33 @@ impl Flow {
             };
             blocks.push(Block { coupling, mix });
         }
-        Ok(Flow { level: spec.level.clone(), blocks, mixing: config.mixing, conditioner, position })
+        let shared = config.blocks.saturating_sub(config.private_blocks);
+        if blocks[shared..].iter().any(|b| !b.coupling.has_private()) {
+            return Err(build
+                .error("private_blocks", "the coupling has no private parts")
+                .help("set coupling.subnet.private to \"low-rank\" or \"copy\""));
+        }
+        Ok(Flow {
+            level: spec.level.clone(),
+            blocks,
+            first_private: shared,
+            private: vec![],
+            mixing: config.mixing,
+            conditioner,
+            position,
+        })
+    }
+
+    /// Gives a known class what classes of later stages have of their own: private parts of the last blocks. Nothing where it has them.
+    pub fn grow_private(&mut self, class: &str) -> Result<()> {
+        if self.private.iter().any(|c| **c == *class) {
+            return Ok(());
+        }
+        for block in &mut self.blocks[self.first_private..] {
+            block.coupling.grow(class)?;
+        }
+        self.private.push(class.into());
+        Ok(())
     }
 
     /// Whether there is no block, so that latents are tokens and no class has a row.
@@ -111,18 +144,19 @@ impl Flow {
 
     /// The condition of tokens for every block: `classes` are indices of known classes, `token` each token's entry there, `position`
     /// each token's cell.
-    pub fn condition(
-        &self,
-        classes: &[usize],
-        token: &Index,
-        position: &Index,
-    ) -> Result<Vec<BlockCondition>> {
+    pub fn condition(&self, classes: &[usize], token: &Index, position: &Index) -> Result<Conditions> {
         let mut all = self.conditioner.condition(classes, token)?;
         if let Some(code) = &self.position {
             let table = RowTable { table: constant(code), index: Some(position.clone()) };
             all.iter_mut().for_each(|c| c.position = Some(table.clone()));
         }
-        Ok(all)
+        let names = self.conditioner.classes();
+        let owner = |class: &usize| {
+            let name = names.get(*class)?;
+            self.private.iter().find(|c| ***c == **name).cloned()
+        };
+        let owners: Vec<Option<Arc<str>>> = classes.iter().map(owner).collect();
+        Ok(Conditions::new(all, &owners, token, self.first_private))
     }
 
     fn order(mix: &Param) -> Index {
@@ -133,38 +167,81 @@ impl Flow {
     pub fn forward_with(
         &self,
         x: &Var,
-        conditions: &[BlockCondition],
+        conditions: &Conditions,
         mut visit: impl FnMut(usize, &Var) -> Result<()>,
     ) -> Result<FlowForward> {
         use ccnf::dfdx::prelude::HasShape;
-        let mut h = x.clone();
-        let mut log_det = ccnf::tensor::constant_vec(vec![0.0; x.shape().0])?;
-        let mut log_scales = Vec::new();
-        for (b, (block, condition)) in self.blocks.iter().zip(conditions).enumerate() {
-            let out = block.coupling.forward(&h, condition)?;
-            log_det = log_det + out.log_det;
-            log_scales.extend(out.log_scale);
-            h = match (&block.mix, self.mixing) {
+        let zero = ccnf::tensor::constant_vec(vec![0.0; x.shape().0])?;
+        let all = FlowForward { z: x.clone(), log_det: zero, log_scales: vec![] };
+        let (shared, private) = self.blocks.split_at(match conditions.is_split() {
+            true => self.first_private,
+            false => self.blocks.len(),
+        });
+        let mut all = self.run(0, shared, all, &conditions.blocks, &mut visit)?;
+        if private.is_empty() {
+            return Ok(all);
+        }
+        let first = shared.len();
+        let parts = conditions.each(first, |rows, conditions| {
+            let (z, log_det) = (ops::gather_rows(&all.z, rows)?, Conditions::pick(&all.log_det, rows)?);
+            self.run(first, private, FlowForward { z, log_det, log_scales: vec![] }, conditions, &mut visit)
+        })?;
+        let scales = parts.first().map_or(0, |p| p.log_scales.len());
+        for s in 0..scales {
+            let parts = parts.iter().filter_map(|p| p.log_scales.get(s).cloned()).collect();
+            all.log_scales.push(conditions.join(parts)?);
+        }
+        let (z, log_det) = parts.into_iter().map(|p| (p.z, p.log_det)).unzip();
+        Ok(FlowForward { z: conditions.join(z)?, log_det: conditions.join_values(log_det)?, ..all })
+    }
+
+    /// Goes on through `blocks`, of which the first has the number `first`.
+    fn run(
+        &self,
+        first: usize,
+        blocks: &[Block],
+        mut at: FlowForward,
+        conditions: &[BlockCondition],
+        visit: &mut impl FnMut(usize, &Var) -> Result<()>,
+    ) -> Result<FlowForward> {
+        for (b, (block, condition)) in blocks.iter().zip(conditions).enumerate() {
+            let out = block.coupling.forward(&at.z, condition)?;
+            at.log_det = at.log_det + out.log_det;
+            at.log_scales.extend(out.log_scale);
+            at.z = match (&block.mix, self.mixing) {
                 (Some(mix), Mixing::Rotation) => ops::linear(&out.y, &constant(mix.value()), None)?,
                 (Some(mix), Mixing::Permutation) => ops::permute_cols(&out.y, &Self::order(mix))?,
                 _ => out.y,
             };
-            visit(b, &h)?;
+            visit(first + b, &at.z)?;
         }
-        Ok(FlowForward { z: h, log_det, log_scales })
+        Ok(at)
     }
 
     /// Tokens to latents.
-    pub fn forward(&self, x: &Var, conditions: &[BlockCondition]) -> Result<FlowForward> {
+    pub fn forward(&self, x: &Var, conditions: &Conditions) -> Result<FlowForward> {
         self.forward_with(x, conditions, |_, _| Ok(()))
     }
 
     /// Latents to tokens.
-    pub fn inverse(&self, z: &Mat, conditions: &[BlockCondition]) -> Result<Mat> {
+    pub fn inverse(&self, z: &Mat, conditions: &Conditions) -> Result<Mat> {
+        if !conditions.is_split() {
+            return self.back(&self.blocks, z.clone(), &conditions.blocks);
+        }
+        let (shared, private) = self.blocks.split_at(self.first_private);
+        let parts = conditions.each(shared.len(), |rows, conditions| {
+            let part = ops::gather_rows(&constant(z), rows)?;
+            self.back(private, mat(part.as_vec(), rows.len(), self.level.channels)?, conditions)
+        })?;
+        self.back(shared, conditions.join_matrices(&parts)?, &conditions.blocks)
+    }
+
+    /// Back through `blocks`.
+    fn back(&self, blocks: &[Block], z: Mat, conditions: &[BlockCondition]) -> Result<Mat> {
         use ccnf::dfdx::prelude::HasShape;
         let (n, d) = *z.shape();
-        let mut h = z.clone();
-        for (block, condition) in self.blocks.iter().zip(conditions).rev() {
+        let mut h = z;
+        for (block, condition) in blocks.iter().zip(conditions).rev() {
             let v = match (&block.mix, self.mixing) {
                 (Some(mix), Mixing::Rotation) => {
                     // v_row = y_row R, because R is orthogonal.

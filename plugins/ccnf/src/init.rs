@@ -53,8 +53,8 @@ pub(crate) fn initial_row(
     }
     let (x, position) = tokens(level, view, class, streams)?;
     let mut likelihoods = Vec::with_capacity(known);
-    for c in 0..known {
-        likelihoods.push(mean_likelihood(level, &x, &position, c)?);
+    for row in &rows {
+        likelihoods.push(likelihood_of_row(level, &x, &position, row)?);
     }
     let best = (0..known).fold(0, |b, c| if likelihoods[c] > likelihoods[b] { c } else { b });
     let top = likelihoods[best];
@@ -69,20 +69,26 @@ pub(crate) fn initial_row(
         RowInitConfig::Weighted => return Ok(RowInit::Values(by_weight)),
         _ => {}
     }
-    // Compare the candidates in place of an existing row, which is put back bit for bit.
-    let place = known - 1;
-    let kept = rows[place].clone();
     let mut winner = (f32::NEG_INFINITY, zero.clone());
     for candidate in [zero, mean, nearest, by_weight] {
-        level.flow.conditioner_mut().set_row(place, candidate.clone())?;
-        let l = mean_likelihood(level, &x, &position, place);
-        level.flow.conditioner_mut().set_row(place, kept.clone())?;
-        let l = l?;
+        let l = likelihood_of_row(level, &x, &position, &candidate)?;
         if l > winner.0 {
             winner = (l, candidate);
         }
     }
     Ok(RowInit::Values(winner.1))
+}
+
+/// The mean likelihood of tokens under a row, in place of the row of the first class, which has no private parts and is put back bit for
+/// bit.
+fn likelihood_of_row(level: &mut LevelFlow, x: &Mat, position: &Index, row: &[f32]) -> Result<f32> {
+    let kept = level.flow.conditioner().row(0)?;
+    level.flow.conditioner_mut().set_row(0, row.to_vec())?;
+    let likelihood = level.log_prob(x, position, 0);
+    level.flow.conditioner_mut().set_row(0, kept)?;
+    let likelihood = likelihood?;
+    let sum: f64 = likelihood.iter().map(|v| f64::from(*v)).sum();
+    Ok((sum / likelihood.len().max(1) as f64) as f32)
 }
 
 fn tokens(
@@ -105,9 +111,4 @@ fn tokens(
         position.push(cell as u32);
     }
     Ok((mat(x, TOKENS, spec.channels)?, position.into()))
-}
-
-fn mean_likelihood(level: &LevelFlow, x: &Mat, position: &Index, class: usize) -> Result<f32> {
-    let l = level.log_prob(x, position, class)?;
-    Ok((l.iter().map(|v| f64::from(*v)).sum::<f64>() / l.len().max(1) as f64) as f32)
 }

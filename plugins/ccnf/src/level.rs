@@ -2,6 +2,7 @@
 
 use crate::chain::Chain;
 use crate::flow::Flow;
+use crate::groups::Conditions;
 use crate::loss::{flow_output, log_prior, step_loss};
 use crate::prepared::Prepared;
 use crate::projection::Projection;
@@ -197,7 +198,7 @@ impl LevelFlow {
     }
 
     /// Finds where a loss stopped being finite.
-    fn diagnose(&self, x: &Var, conditions: &[BlockCondition], loss: f32, stage: usize, step: u64) -> Error {
+    fn diagnose(&self, x: &Var, conditions: &Conditions, loss: f32, stage: usize, step: u64) -> Error {
         let place = || format!("level `{}`, stage {stage}, step {step}", self.flow.level().name);
         let looked = check_finite("the input", place, &x.as_vec()).map_err(Error::from).and_then(|()| {
             self.flow.forward_with(x, conditions, |b, h| {

@@ -59,7 +59,7 @@ impl Conditioner for Embedding {
     }
     fn condition(&self, classes: &[usize], token: &Index) -> Result<Vec<BlockCondition>> {
         let class = RowTable { table: self.rows.table(classes)?, index: Some(token.clone()) };
-        let block = BlockCondition { class: Some(class), position: None, film: vec![] };
+        let block = BlockCondition { class: Some(class), position: None, film: vec![], private: None };
         Ok(vec![block; self.blocks])
     }
 }

@@ -99,7 +99,7 @@ impl Conditioner for FilmConditioner {
             .iter()
             .map(|layers| {
                 let film = layers.iter().map(film).collect::<Result<Vec<_>>>()?;
-                Ok(BlockCondition { class: None, position: None, film })
+                Ok(BlockCondition { class: None, position: None, film, private: None })
             })
             .collect()
     }

@@ -83,6 +83,14 @@ impl Coupling for Additive {
         self.baked = true;
         self.subnet.set_baked();
     }
+
+    fn has_private(&self) -> bool {
+        self.subnet.has_private()
+    }
+
+    fn grow(&mut self, class: &str) -> Result<()> {
+        self.subnet.grow(class)
+    }
 }
 
 impl Stateful for Additive {

@@ -115,6 +115,14 @@ impl Coupling for Affine {
         self.baked = true;
         self.subnet.set_baked();
     }
+
+    fn has_private(&self) -> bool {
+        self.subnet.has_private()
+    }
+
+    fn grow(&mut self, class: &str) -> Result<()> {
+        self.subnet.grow(class)
+    }
 }
 
 impl Stateful for Affine {

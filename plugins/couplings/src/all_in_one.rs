@@ -89,6 +89,7 @@ impl AllInOne {
             spectral_norm: SpectralConfig::Off,
             last_layer: LastLayer::Uniform,
             output_gain: 0.0,
+            ..SubnetConfig::default()
         };
         let subnet = Subnet::new(&subnet, kept, 2 * changed, build)?;
         let inner = match config.clamp {

@@ -3,9 +3,11 @@
 mod additive;
 mod affine;
 mod all_in_one;
+mod private;
 mod subnet;
 
 pub use additive::{Additive, AdditiveConfig};
 pub use affine::{Affine, AffineConfig};
 pub use all_in_one::{AllInOne, AllInOneConfig, SoftClamp};
+pub use private::PrivateConfig;
 pub use subnet::{LastLayer, SpectralConfig, Subnet, SubnetConfig};

@@ -1,5 +1,6 @@
 //! The conditioned subnet of a coupling: `Linear - ReLU (- FiLM)` per hidden layer, then `Linear`.
 
+use crate::private::{Adapters, PrivateConfig, PrivatePart};
 use ccnf::prelude::*;
 use ccnf::tensor::ops::{Activation, Layer as OpLayer};
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,12 @@ pub struct SubnetConfig {
     /// Start value of a trained factor on the subnet's output; 0: no such factor. For runs with literal spectral norm, which
     /// cannot start near the identity otherwise.
     pub output_gain: f32,
+    /// What a class of a later stage gets of its own, in the blocks that the detector names (`private_blocks`).
+    pub private: PrivateConfig,
+    /// Rank of the low-rank adapters, 1 to 64.
+    pub rank: usize,
+    /// Largest singular value that an adapter may have, so that it stays a small change; 0: no bound.
+    pub adapter_norm: f32,
 }
 
 impl Default for SubnetConfig {
@@ -61,6 +68,9 @@ impl Default for SubnetConfig {
             spectral_norm: SpectralConfig::Cap,
             last_layer: LastLayer::Zero,
             output_gain: 0.0,
+            private: PrivateConfig::None,
+            rank: 4,
+            adapter_norm: 0.5,
         }
     }
 }
@@ -73,10 +83,16 @@ struct Layer {
 
 /// A subnet of one coupling block. The input is `[x_a, class row, position code]`; its first layer is evaluated in three parts,
 /// of which the class part and the position part are computed once per class and position (exact, by linearity).
+///
+/// A class may have a private part of all layers ([`PrivateConfig`]); the factor on the output is always the shared one.
 pub struct Subnet {
     input: usize,
     layers: Vec<Layer>,
     gain: Option<Param>,
+    scope: String,
+    streams: Streams,
+    config: SubnetConfig,
+    private: Vec<PrivatePart>,
 }
 
 impl Subnet {
@@ -103,6 +119,12 @@ impl Subnet {
         }
         if !config.output_gain.is_finite() {
             return Err(build.error("subnet.output_gain", "must be finite"));
+        }
+        if config.rank == 0 || config.rank > 64 {
+            return Err(build.error("subnet.rank", "must be between 1 and 64"));
+        }
+        if !(0.0..=1e3).contains(&config.adapter_norm) {
+            return Err(build.error("subnet.adapter_norm", "must be between 0 and 1000"));
         }
         let width = input + build.class_width + build.position_width;
         let hidden = if config.hidden == 0 { 2 * width } else { config.hidden };
@@ -135,7 +157,51 @@ impl Subnet {
             let name = format!("{}.gain", build.scope);
             Some(Param::weight(name, Owner::Shared, vec![config.output_gain], 1, 1)?)
         };
-        Ok(Subnet { input, layers, gain })
+        let (scope, streams, config) = (build.scope.clone(), build.streams, config.clone());
+        Ok(Subnet { input, layers, gain, scope, streams, config, private: vec![] })
+    }
+
+    /// Whether classes can have a private part.
+    pub fn has_private(&self) -> bool {
+        self.config.private != PrivateConfig::None
+    }
+
+    /// Makes the private part of `class`; it computes what the shared layers compute.
+    pub fn grow(&mut self, class: &str) -> Result<()> {
+        if self.private.iter().any(|p| p.class() == class) {
+            let message = format!("class `{class}` has its private part already");
+            return Err(Error::new(ErrorKind::Contract, message));
+        }
+        let mut part = PrivatePart::new(class);
+        for layer in &self.layers {
+            match self.config.private {
+                PrivateConfig::None => {
+                    let message = format!("the subnet has no private part for class `{class}`");
+                    return Err(Error::new(ErrorKind::Usage, message)
+                        .help("set subnet.private to \"low-rank\" or \"copy\""));
+                }
+                PrivateConfig::LowRank => {
+                    let SubnetConfig { rank, adapter_norm: cap, .. } = self.config;
+                    let adapters = Adapters { rank, cap, streams: &self.streams };
+                    part.push_adapter(&self.scope, layer.weight.shape(), &adapters)?;
+                }
+                PrivateConfig::Copy => {
+                    let weight = layer.norm.effective(&layer.weight)?;
+                    part.push_copy(&self.scope, &weight, &layer.bias.var())?;
+                }
+            }
+        }
+        self.private.push(part);
+        Ok(())
+    }
+
+    /// The private part that a condition names.
+    fn part(&self, condition: &BlockCondition) -> Result<Option<&PrivatePart>> {
+        let Some(class) = condition.private.as_deref() else { return Ok(None) };
+        match self.private.iter().find(|p| p.class() == class) {
+            Some(part) => Ok(Some(part)),
+            None => Err(Error::new(ErrorKind::Contract, format!("class `{class}` has no private part"))),
+        }
     }
 
     /// Widths of the hidden layers.
@@ -146,12 +212,16 @@ impl Subnet {
     /// The layers under a condition, for the chain operations; they map the first columns of the tokens to `[N, output]`.
     pub fn layers(&self, condition: &BlockCondition) -> Result<Vec<OpLayer>> {
         let last = self.layers.len() - 1;
+        let part = self.part(condition)?;
         self.layers
             .iter()
             .enumerate()
             .map(|(i, layer)| {
-                let mut weight = layer.norm.effective(&layer.weight)?;
-                let mut bias = layer.bias.var();
+                let shared = || Ok((layer.norm.effective(&layer.weight)?, layer.bias.var()));
+                let (mut weight, mut bias) = match part {
+                    None => shared()?,
+                    Some(part) => part.layer(i, shared)?,
+                };
                 let mut tables = Vec::new();
                 if i == 0 {
                     weight = self.first_layer(&weight, &bias, condition, &mut tables)?;
@@ -234,6 +304,7 @@ impl Stateful for Subnet {
             all.extend(l.norm.params());
         }
         all.extend(&self.gain);
+        all.extend(self.private.iter().flat_map(|p| p.params()));
         all
     }
     fn params_mut(&mut self) -> Vec<&mut Param> {
@@ -243,6 +314,7 @@ impl Stateful for Subnet {
             all.extend(l.norm.params_mut());
         }
         all.extend(&mut self.gain);
+        all.extend(self.private.iter_mut().flat_map(|p| p.params_mut()));
         all
     }
 }

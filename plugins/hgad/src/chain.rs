@@ -57,7 +57,7 @@ impl Chain {
             .position
             .as_ref()
             .map(|code| RowTable { table: constant(code), index: Some(position.clone()) });
-        let condition = BlockCondition { class: None, position: table, film: vec![] };
+        let condition = BlockCondition { class: None, position: table, film: vec![], private: None };
         let (mut z, mut log_det) = (x.clone(), ccnf::tensor::constant_vec(vec![0.0; position.len()])?);
         for (b, block) in self.blocks.iter().enumerate() {
             let out = block.forward(&z, &condition)?;

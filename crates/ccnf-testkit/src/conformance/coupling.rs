@@ -3,16 +3,17 @@
 //! * inverse(forward(x)) is x within 1e-4, past the warm-up and in its middle;
 //! * the log-determinant is that of the numeric Jacobian within 1e-3 (D <= 6);
 //! * gradients are exact and reach everything (`coupling_gradients.rs`);
-//! * tensors are listed alike for reading and writing, carry the scope in their name, and are shared;
+//! * tensors are listed alike for reading and writing, carry the scope in their name, and are shared or of a private part;
+//! * private parts of classes keep to themselves (`coupling_private.rs`), and all the rest holds under one, too;
 //! * a forward or inverse changes no tensor; the same seed gives the same bits;
 //! * tokens are independent: their order, and which others are there, does not matter (1e-6);
 //! * a snapshot loaded into a fresh coupling gives the same bits, baked or not;
 //! * baking keeps outputs bit for bit, and afterwards `begin_step` changes nothing.
 
 use super::common::{Must, close, finite, listed, same_bits, unchanged};
-use super::coupling_bench::{Bench, Out, Setup, TOKENS, WARMUP};
-use super::coupling_gradients;
+use super::coupling_bench::{Bench, OWNERS, Out, Setup, TOKENS, WARMUP};
 use super::entry::Case;
+use super::{coupling_gradients, coupling_private};
 use ccnf::core::{CouplingSpec, hashes};
 use ccnf::prelude::{Coupling, Owner, Snapshot, Streams, mat};
 
@@ -22,12 +23,18 @@ const LOG_DET_TOLERANCE: f64 = 1e-3;
 const TOKEN_TOLERANCE: f64 = 1e-6;
 
 pub(super) fn spec() -> CouplingSpec {
-    Setup { dim: 4, class: false, position: false, film: false, seed: 1 }.spec()
+    Setup { dim: 4, class: false, position: false, film: false, private: false, seed: 1 }.spec()
 }
 
 pub(super) fn check(case: &Case<dyn Coupling>) {
     let (mut inverse, mut log_det, mut gradient) = (0f64, 0f64, 0f64);
-    for setup in Setup::all() {
+    let private = case.build(&spec()).has_private();
+    let mut setups = Setup::all(false);
+    if private {
+        setups.extend(Setup::all(true));
+    }
+    coupling_private::check(case);
+    for setup in setups {
         let mut bench = Bench::new(case, setup);
         let at = |check: &str| case.at(format!("{check} ({setup})"));
         state(&mut bench, &at("tensors"));
@@ -57,7 +64,8 @@ pub(super) fn check(case: &Case<dyn Coupling>) {
 fn state(bench: &mut Bench, at: &str) {
     for (name, owner, _) in listed(&mut *bench.coupling, at) {
         assert!(name.starts_with("block0."), "{at}: `{name}` does not start with the scope `block0.`");
-        assert_eq!(owner, Owner::Shared, "{at}: `{name}` belongs to a class");
+        let own = matches!(&owner, Owner::Class(c) if bench.setup.private && OWNERS.contains(&c.as_str()));
+        assert!(owner == Owner::Shared || own, "{at}: `{name}` belongs to {owner}");
     }
 }
 
@@ -164,6 +172,9 @@ fn loads(case: &Case<dyn Coupling>, bench: &Bench, at: &str) {
     let mut fresh = case.build(&CouplingSpec { streams: Streams::new(999), ..bench.setup.spec() });
     if bench.coupling.is_baked() {
         fresh.set_baked();
+    }
+    if bench.setup.private {
+        OWNERS.into_iter().for_each(|class| fresh.grow(class).must(at));
     }
     snapshot.restore_into(&mut *fresh).must(at);
     assert_eq!(hashes(&*fresh), hashes(&*bench.coupling), "{at}: tensors differ");

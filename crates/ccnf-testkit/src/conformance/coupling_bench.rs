@@ -5,7 +5,8 @@ use super::entry::Case;
 use ccnf::core::{BlockCondition, CouplingSpec};
 use ccnf::dfdx::prelude::*;
 use ccnf::prelude::{
-    Coupling, Error, Film, Index, Mat, Result, RowTable, Scalar, Streams, Var, constant, gradients, mat,
+    Coupling, Error, Film, Index, Mat, Owner, Result, RowTable, Scalar, Streams, Var, constant, gradients,
+    mat,
 };
 use ccnf::tensor::{constant_vec, tracked};
 use std::fmt;
@@ -24,13 +25,23 @@ pub(super) struct Setup {
     pub(super) class: bool,
     pub(super) position: bool,
     pub(super) film: bool,
+    /// Under the private part of class `b`, beside one of class `a`.
+    pub(super) private: bool,
     pub(super) seed: u64,
 }
+
+/// The classes with private parts, where a setup has them; the last one's is used.
+pub(super) const OWNERS: [&str; 2] = ["a", "b"];
 
 impl fmt::Display for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "D = {}", self.dim)?;
-        for (on, what) in [(self.class, "class rows"), (self.position, "position"), (self.film, "FiLM")] {
+        for (on, what) in [
+            (self.class, "class rows"),
+            (self.position, "position"),
+            (self.film, "FiLM"),
+            (self.private, "private part"),
+        ] {
             if on {
                 write!(f, ", {what}")?;
             }
@@ -41,7 +52,7 @@ impl fmt::Display for Setup {
 
 impl Setup {
     /// Every form, for dims 2, 5 and 8, with a seed of its own.
-    pub(super) fn all() -> Vec<Setup> {
+    pub(super) fn all(private: bool) -> Vec<Setup> {
         let conditions = [
             [false, false, false],
             [true, false, false],
@@ -53,7 +64,7 @@ impl Setup {
         let forms = [2, 5, 8].into_iter().flat_map(|dim| conditions.map(|c| (dim, c)));
         forms
             .zip(1..)
-            .map(|((dim, [class, position, film]), seed)| Setup { dim, class, position, film, seed })
+            .map(|((dim, [class, position, film]), seed)| Setup { dim, class, position, film, private, seed })
             .collect()
     }
 
@@ -67,6 +78,17 @@ impl Setup {
             streams: Streams::new(self.seed),
         }
     }
+}
+
+/// Gives the owners private parts that differ from the shared one, of which only the last one's is trained.
+fn own_parts(coupling: &mut dyn Coupling, streams: &Streams, at: &str) {
+    coupling.params_mut().into_iter().for_each(|p| p.set_trainable(false));
+    for class in OWNERS {
+        coupling.grow(class).must(at);
+    }
+    perturb(coupling, streams, 0.3, at);
+    let last = Owner::Class(OWNERS[1].into());
+    coupling.params_mut().into_iter().filter(|p| *p.owner() != last).for_each(|p| p.set_trainable(false));
 }
 
 /// What a gradient is taken of.
@@ -104,6 +126,9 @@ impl Bench {
         let mut coupling = case.build(&spec);
         perturb(&mut *coupling, &spec.streams, 0.3, &at);
         coupling.begin_step(None).must(&at);
+        if setup.private {
+            own_parts(&mut *coupling, &spec.streams, &at);
+        }
         let mut tables = vec![];
         let mut add = |name: String, cols: usize| {
             let table =
@@ -135,7 +160,8 @@ impl Bench {
         let position = if self.setup.position { table(|n| n / 2 + 1) } else { None };
         let film =
             std::iter::from_fn(|| table(|n| n)).map(|rows| Film { rows, before_activation: false }).collect();
-        BlockCondition { class, position, film }
+        let private = self.setup.private.then(|| OWNERS[1].into());
+        BlockCondition { class, position, film, private }
     }
 
     /// The tokens `rows` of `x`.

@@ -15,7 +15,7 @@
 //! | kind | file with the list of its checks |
 //! |---|---|
 //! | every kind | `entry.rs`: name, description, example, schema, unknown keys |
-//! | coupling | `coupling.rs`: inverse, log-determinant, state, baking; `coupling_gradients.rs` |
+//! | coupling | `coupling.rs`: inverse, log-determinant, state, baking; `coupling_gradients.rs`, `coupling_private.rs` |
 //! | layer, conditioner, regularizer, scorer, router, strategy, encoder, dataset | the file of that name |
 //! | detector | `detector.rs`: freezing, scores; `detector_resume.rs`: checkpoints |
 
@@ -24,6 +24,7 @@ mod conditioner;
 mod coupling;
 mod coupling_bench;
 mod coupling_gradients;
+mod coupling_private;
 mod dataset;
 mod detector;
 mod detector_bench;
