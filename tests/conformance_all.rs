@@ -19,7 +19,7 @@ fn the_bundle_registers_these_components_and_no_others() {
         ("detector", &["ccnf", "hgad", "iuf", "mahalanobis", "patch-memory"]),
         ("layer", &["factor", "whitening"]),
         ("coupling", &["additive", "affine", "all-in-one"]),
-        ("conditioner", &["embedding", "film"]),
+        ("conditioner", &["embedding", "film", "prototype"]),
         ("regularizer", &["balance", "entropy", "latent-variance", "log-det", "mutual-information", "scale"]),
         ("scorer", &["likelihood", "likelihood-entropy"]),
         ("router", &["given", "likelihood", "prototype"]),
@@ -75,6 +75,12 @@ fn conditioners_conform() {
         "film",
         &Extra::default().with("conditioner", "film", json!({ "width": 5, "before_activation": true })),
     );
+    for (name, keys) in [
+        ("film", json!({ "width": 5, "free_codes": true })),
+        ("prototype", json!({ "width": 3, "hidden": 4 })),
+    ] {
+        conformance::conditioner(name, &Extra::default().with("conditioner", name, keys));
+    }
 }
 
 #[test]
@@ -202,7 +208,7 @@ fn ccnf_detectors_with_private_layers_conform() {
 }
 
 #[test]
-fn ccnf_detectors_with_private_blocks_conform() {
+fn ccnf_detectors_with_private_parts_conform() {
     let coupling =
         |kind: &str, private: &str| json!({ "kind": kind, "subnet": { "private": private, "rank": 2 } });
     let adapters = json!({ "blocks": 2, "private_blocks": 2, "position": 8, "coupling": coupling("affine", "low-rank") });
@@ -210,7 +216,10 @@ fn ccnf_detectors_with_private_blocks_conform() {
                          "coupling": coupling("additive", "copy"), "conditioner": { "kind": "film", "width": 6 },
                          "regularizers": [{ "kind": "mutual-information", "hard": true }, { "kind": "scale" }],
                          "layers": [{ "kind": "whitening", "region_grid": 3 }] });
-    for keys in [adapters, copies] {
+    let codes = json!({ "blocks": 2, "position": 8, "coupling": { "kind": "affine", "subnet": { "hidden": 12 } },
+                        "conditioner": { "kind": "film", "width": 6, "free_codes": true } });
+    let prototypes = json!({ "blocks": 2, "position": 8, "conditioner": { "kind": "prototype", "width": 5, "hidden": 8 } });
+    for keys in [adapters, copies, codes, prototypes] {
         conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
     }
 }

@@ -41,7 +41,7 @@ fn build(v: &Vectors, film: bool, before: bool, mode: &str) -> Case {
     });
     let root = Config::from_json("test", &config).unwrap().root().unwrap();
     let streams = Streams::new(1);
-    let spec = ConditionerSpec { scope: "level0".into(), streams };
+    let spec = ConditionerSpec { scope: "level0".into(), dim: 0, streams };
     let mut conditioner = ccnf::core::build::<dyn Conditioner>(&root.child("conditioner"), &spec).unwrap();
     let spec = CouplingSpec {
         scope: "block0".into(),

@@ -1,4 +1,4 @@
-//! Class-private parts of the flow of the detector `ccnf`: adapters and copies of the last blocks.
+//! What a later class of the detector `ccnf` has of its own: adapters, copies of the last blocks, free codes, a prototype.
 
 use ccnf::core::{Config, PhaseConfig, PlainUpdate, TrainConfig, build, hashes};
 use ccnf::dfdx::prelude::{Axes2, HasShape, PermuteTo, Rank0, SumTo, TryMatMul};
@@ -172,6 +172,61 @@ fn impossible_private_blocks_are_config_errors() {
         let Err(e) = built(keys.clone(), 0) else { panic!("accepted: {keys}") };
         assert!(e.kind() == ErrorKind::Config && e.to_string().contains(key), "{keys}: {e}");
     }
+}
+
+fn film(free_codes: bool) -> Value {
+    let subnet = json!({ "hidden": 16 });
+    json!({ "coupling": { "kind": "affine", "subnet": subnet },
+            "conditioner": { "kind": "film", "width": 4, "free_codes": free_codes } })
+}
+
+#[test]
+fn free_codes_start_at_the_row_and_say_more_than_it_when_trained() {
+    let (row, free) = (learnt(film(false), 0), learnt(film(true), 0));
+    for class in ["a", "b", "c", "d"] {
+        assert_eq!(maps(&*free, class), maps(&*row, class), "class {class}");
+    }
+    let nll = |free: bool| mean(&maps(&*learnt(film(free), 60), "c"));
+    let (row, free) = (nll(false), nll(true));
+    assert!(free < row - 0.02, "{free} nats per dimension with free codes, {row} with a row");
+}
+
+#[test]
+fn free_codes_are_what_a_later_class_trains() {
+    let mut d = learnt(film(true), 0);
+    d.begin_stage(&view(2, &["e"]), TrainScope::NewClasses).unwrap();
+    let trained: Vec<&str> = d.params().iter().filter(|p| p.is_trainable()).map(|p| p.name()).collect();
+    let expected: Vec<String> =
+        (0..3).flat_map(|b| (0..2).map(move |k| format!("level0.block{b}.film{k}.code.e"))).collect();
+    assert_eq!(trained, expected);
+    assert_eq!(d.trainable(), 3 * 2 * 32, "gamma and beta of two layers of 16 in three blocks");
+    let of_a = hashes(&*d).into_iter().filter(|t| t.1 == Owner::Class("a".into()) && t.0.contains("code"));
+    assert_eq!(of_a.count(), 0, "a class of the first stage has codes of its own");
+}
+
+#[test]
+fn a_prototype_is_the_mean_of_the_standardised_tokens_and_nothing_is_trained_later() {
+    let d = learnt(json!({ "conditioner": { "kind": "prototype", "width": 5, "hidden": 8 } }), 60);
+    assert_eq!((d.steps(1), d.trainable()), (0, 0));
+    let get = |name: &str| d.params().into_iter().find(|p| p.name() == name).unwrap().to_vec();
+    let (mean, std) = (get("level0.standard.mean"), get("level0.standard.std"));
+    for class in ["a", "c"] {
+        let mut expected = vec![0.0f64; 6];
+        for i in 0..12 {
+            for (n, v) in image(class, i).level(0).unwrap().iter().enumerate() {
+                expected[n % 6] += f64::from((v - mean[n % 6]) / std[n % 6]) / (12.0 * 16.0);
+            }
+        }
+        let expected: Vec<f32> = expected.iter().map(|v| *v as f32).collect();
+        compare(&get(&format!("level0.row.{class}")), &expected, 1e-5, class);
+    }
+    // The class acts through its prototype.
+    let images = [image("c", 100)];
+    let under = |class: &str| {
+        let request = ScoreRequest { given: Some(class), routed: false };
+        d.score(&[images[0].as_ref()], request).unwrap()[0].given[0].data.clone()
+    };
+    assert_ne!(under("c"), under("d"));
 }
 
 /// A flow with rows for four classes, of which the last two have private parts.

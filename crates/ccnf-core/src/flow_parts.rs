@@ -2,8 +2,9 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::Stateful;
+use ccnf_tensor::dfdx::prelude::{HasShape, TryMatMul};
 use ccnf_tensor::ops::{Film, Index, RowTable};
-use ccnf_tensor::{Mat, Scalar, Shareable, Streams, Var, VarVec};
+use ccnf_tensor::{Mat, Scalar, Shareable, Streams, Var, VarVec, constant};
 use std::sync::Arc;
 
 /// The condition of a batch of tokens for one coupling block. Everything that depends only on the class or only on the position
@@ -105,6 +106,8 @@ pub enum RowInit {
 pub struct ConditionerSpec {
     /// Prefix of the tensor names: `level0`.
     pub scope: String,
+    /// Dimension `D` of the tokens.
+    pub dim: usize,
     /// Random streams.
     pub streams: Streams,
 }
@@ -131,6 +134,53 @@ pub trait Conditioner: Stateful + Shareable {
     /// The class part of every block's condition for tokens of `classes` (indices of known classes); `token` gives each token's
     /// entry in `classes`. The position part is left empty.
     fn condition(&self, classes: &[usize], token: &Index) -> Result<Vec<BlockCondition>>;
+    /// [`condition`](Conditioner::condition) under rows made of those of `classes` for one training step; `token` gives each token's
+    /// entry in the made rows.
+    fn condition_mixed(
+        &self,
+        _classes: &[usize],
+        _mix: &RowMix,
+        _token: &Index,
+    ) -> Result<Vec<BlockCondition>> {
+        Err(Error::new(ErrorKind::Usage, "this conditioner has no rows to mix"))
+    }
+    /// Gives a class that was grown last what classes of later stages have of their own beside the row; its condition stays what it is.
+    /// Nothing, unless the config says so.
+    fn free(&mut self, _class: &str) -> Result<()> {
+        Ok(())
+    }
+    /// Takes a class away again that served in training only: what is left is what there would be without it.
+    fn forget(&mut self, class: &str) -> Result<()> {
+        Err(Error::new(ErrorKind::Usage, format!("this conditioner cannot forget the class `{class}`")))
+    }
+    /// Whether the row of a class is the mean of its training tokens, `row_width = D`, and not trained.
+    fn wants_prototype(&self) -> bool {
+        false
+    }
+}
+
+/// Rows made of those of some classes: `M R + S`, with the rows of the classes in `R`.
+#[derive(Debug, Clone)]
+pub struct RowMix {
+    /// `M`, `[made, classes]`.
+    pub mix: Mat,
+    /// `S`, `[made, width]`.
+    pub shift: Var,
+}
+
+impl RowMix {
+    /// The made rows for the class rows `rows`, `[classes, width]`.
+    pub fn apply(&self, rows: &Var) -> Result<Var> {
+        let ((made, classes), (known, width)) = (*self.mix.shape(), *rows.shape());
+        if classes != known || self.shift.shape() != &(made, width) {
+            let shift = self.shift.shape();
+            let message = format!(
+                "{known} rows of {width} values cannot be mixed by [{made}, {classes}] with a shift of {shift:?}"
+            );
+            return Err(Error::new(ErrorKind::Contract, message));
+        }
+        Ok(constant(&self.mix).matmul(rows.clone()) + self.shift.clone())
+    }
 }
 
 crate::component_kind!(Conditioner, "conditioner", ConditionerSpec);

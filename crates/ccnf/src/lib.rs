@@ -66,7 +66,7 @@ pub mod prelude {
         FusionConfig, ImageFeatures, ImageScores, ImageSource, LayerSpec, LevelMap, LevelNorm, LevelSpec,
         LikelihoodScoring, LogLikelihood, Mask, MaskSource, Negative, OpenedImage, Peers, Ranking,
         Regularizer, RegularizerSpec, Result, ResultExt, RgbImage, RouteInput, Router, RouterSpec, RowInit,
-        ScoreRequest, Scorer, ScorerSpec, Section, Shortlist, Snapshot, Stage, Stateful, StepReport,
+        RowMix, ScoreRequest, Scorer, ScorerSpec, Section, Shortlist, Snapshot, Stage, Stateful, StepReport,
         StoredTensor, Strategy, StrategySpec, TokenLikelihoods, TrainClass, TrainScope, TrainView, Update,
         UpdateRule, Values, unknown_class, update, update_with,
     };

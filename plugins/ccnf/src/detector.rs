@@ -162,8 +162,10 @@ impl Detector for Ccnf {
     }
 
     fn steps(&self, stage: usize) -> u64 {
-        let learns = self.levels.iter().any(|l| !l.flow.is_identity());
-        if learns { self.train.phase(stage).steps } else { 0 }
+        // A conditioner may leave nothing to learn for a later class.
+        let learns =
+            |l: &LevelFlow| !l.flow.is_identity() && l.flow.params().iter().any(|p| p.is_trainable());
+        if self.levels.iter().any(learns) { self.train.phase(stage).steps } else { 0 }
     }
 
     fn step(&mut self, view: &TrainView, step: u64, rule: &mut dyn UpdateRule) -> Result<StepReport> {

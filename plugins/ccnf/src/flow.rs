@@ -62,7 +62,7 @@ impl Flow {
                 .map_err(|e| build.error("position", e.message()))?;
             Some(mat(code, spec.level.tokens(), config.position)?)
         };
-        let conditioner_spec = ConditionerSpec { scope: spec.scope.clone(), streams: spec.streams };
+        let conditioner_spec = ConditionerSpec { scope: spec.scope.clone(), dim: d, streams: spec.streams };
         let mut conditioner =
             build.part::<dyn Conditioner>("conditioner", &config.conditioner, &conditioner_spec)?;
         let mut blocks = Vec::new();
@@ -110,11 +110,13 @@ impl Flow {
         })
     }
 
-    /// Gives a known class what classes of later stages have of their own: private parts of the last blocks. Nothing where it has them.
+    /// Gives a known class what classes of later stages have of their own: what the conditioner has for them, and private parts of the
+    /// last blocks. Nothing where it has them.
     pub fn grow_private(&mut self, class: &str) -> Result<()> {
         if self.private.iter().any(|c| **c == *class) {
             return Ok(());
         }
+        self.conditioner.free(class)?;
         for block in &mut self.blocks[self.first_private..] {
             block.coupling.grow(class)?;
         }

@@ -26,7 +26,8 @@ pub enum RowInitConfig {
 /// Tokens on which candidates are compared.
 const TOKENS: usize = 1024;
 
-/// The start row of `class`, before it is added to `level`'s flow. Without known classes the row is random.
+/// The start row of `class`, before it is added to `level`'s flow. Without known classes the row is random; a conditioner may want the
+/// class's prototype instead.
 pub(crate) fn initial_row(
     config: RowInitConfig,
     level: &mut LevelFlow,
@@ -34,6 +35,9 @@ pub(crate) fn initial_row(
     class: &TrainClass,
     streams: &Streams,
 ) -> Result<RowInit> {
+    if level.flow.conditioner().wants_prototype() {
+        return prototype(level, view, class).map(RowInit::Values);
+    }
     let known = level.flow.conditioner().classes().len();
     if known == 0 || config == RowInitConfig::Random {
         return Ok(RowInit::Random);
@@ -89,6 +93,23 @@ fn likelihood_of_row(level: &mut LevelFlow, x: &Mat, position: &Index, row: &[f3
     let likelihood = likelihood?;
     let sum: f64 = likelihood.iter().map(|v| f64::from(*v)).sum();
     Ok((sum / likelihood.len().max(1) as f64) as f32)
+}
+
+/// The mean of all training tokens of a class as the flow sees them.
+fn prototype(level: &LevelFlow, view: &TrainView, class: &TrainClass) -> Result<Vec<f32>> {
+    let source = level.source(view)?;
+    let d = source.view.levels()[source.level].channels;
+    let class = source.view.classes().iter().find(|c| c.name() == class.name()).unwrap_or(class);
+    let (mut sum, mut n, mut tokens) = (vec![0.0f64; d], 0u64, Vec::new());
+    for i in 0..class.len() {
+        tokens.clear();
+        source.standard.push(&class.image(i, source.level)?, &mut tokens);
+        for token in tokens.chunks_exact(d) {
+            sum.iter_mut().zip(token).for_each(|(s, v)| *s += f64::from(*v));
+            n += 1;
+        }
+    }
+    Ok(sum.iter().map(|s| (s / n.max(1) as f64) as f32).collect())
 }
 
 fn tokens(

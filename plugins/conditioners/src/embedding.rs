@@ -58,10 +58,20 @@ impl Conditioner for Embedding {
         self.rows.set(class, values)
     }
     fn condition(&self, classes: &[usize], token: &Index) -> Result<Vec<BlockCondition>> {
-        let class = RowTable { table: self.rows.table(classes)?, index: Some(token.clone()) };
-        let block = BlockCondition { class: Some(class), position: None, film: vec![], private: None };
-        Ok(vec![block; self.blocks])
+        Ok(concatenated(self.rows.table(classes)?, token, self.blocks))
     }
+    fn condition_mixed(&self, classes: &[usize], mix: &RowMix, token: &Index) -> Result<Vec<BlockCondition>> {
+        Ok(concatenated(mix.apply(&self.rows.table(classes)?)?, token, self.blocks))
+    }
+    fn forget(&mut self, class: &str) -> Result<()> {
+        self.rows.forget(class)
+    }
+}
+
+/// The condition of `blocks` blocks whose input gets the rows `table`.
+pub(crate) fn concatenated(table: Var, token: &Index, blocks: usize) -> Vec<BlockCondition> {
+    let class = RowTable { table, index: Some(token.clone()) };
+    vec![BlockCondition { class: Some(class), position: None, film: vec![], private: None }; blocks]
 }
 
 impl Stateful for Embedding {

@@ -6,14 +6,26 @@ use ccnf::prelude::*;
 pub struct ClassRows {
     scope: String,
     width: usize,
+    role: Role,
     streams: Streams,
     rows: Vec<(String, Param)>,
 }
 
 impl ClassRows {
-    /// No rows yet.
+    /// No rows yet; those to come are trained.
     pub fn new(spec: &ConditionerSpec, width: usize) -> Self {
-        ClassRows { scope: spec.scope.clone(), width, streams: spec.streams, rows: vec![] }
+        ClassRows {
+            scope: spec.scope.clone(),
+            width,
+            role: Role::Weight,
+            streams: spec.streams,
+            rows: vec![],
+        }
+    }
+
+    /// No rows yet; those to come are fixed values.
+    pub fn fixed(spec: &ConditionerSpec, width: usize) -> Self {
+        ClassRows { role: Role::Buffer, ..ClassRows::new(spec, width) }
     }
 
     /// Length of a row.
@@ -37,14 +49,38 @@ impl ClassRows {
                 ));
             }
         };
-        let row = Param::weight(name, Owner::Class(class.to_owned()), values, 1, self.width)?;
+        let owner = Owner::Class(class.to_owned());
+        let row = match self.role {
+            Role::Weight => Param::weight(name, owner, values, 1, self.width)?,
+            Role::Buffer => Param::buffer(name, owner, values, 1, self.width)?,
+        };
         self.rows.push((class.to_owned(), row));
+        Ok(())
+    }
+
+    /// The row of `class` is trained no more.
+    pub fn fix(&mut self, class: &str) -> Result<()> {
+        let row =
+            self.rows.iter_mut().find(|(c, _)| c == class).map(|(_, r)| r).ok_or_else(|| unknown(class))?;
+        *row = Param::buffer(row.name(), row.owner().clone(), row.to_vec(), 1, self.width)?;
+        Ok(())
+    }
+
+    /// Removes the row of `class`.
+    pub fn forget(&mut self, class: &str) -> Result<()> {
+        let place = self.rows.iter().position(|(c, _)| c == class).ok_or_else(|| unknown(class))?;
+        self.rows.remove(place);
         Ok(())
     }
 
     /// The known classes.
     pub fn classes(&self) -> Vec<String> {
         self.rows.iter().map(|(c, _)| c.clone()).collect()
+    }
+
+    /// The name of class number `class`.
+    pub fn name(&self, class: usize) -> Option<&str> {
+        self.rows.get(class).map(|(c, _)| c.as_str())
     }
 
     fn row(&self, class: usize) -> Result<&Param> {
@@ -69,6 +105,10 @@ impl ClassRows {
         let rows = classes.iter().map(|c| Ok(self.row(*c)?.var())).collect::<Result<Vec<_>>>()?;
         Ok(ops::stack_rows(&rows)?)
     }
+}
+
+fn unknown(class: &str) -> Error {
+    Error::new(ErrorKind::Contract, format!("class `{class}` has no row"))
 }
 
 impl Stateful for ClassRows {

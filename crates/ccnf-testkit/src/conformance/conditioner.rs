@@ -6,6 +6,7 @@
 //! * a class that is known, a row of the wrong length and an unknown class are refused;
 //! * `set_row` changes that class's tensors alone, and `row` reads it back; a random row depends on the class's name alone;
 //! * gradients of the tables are exact and reach every trainable tensor;
+//! * `free` leaves every other tensor and the class's condition as they are; rows can be mixed; a class that is forgotten leaves no trace;
 //! * a snapshot loaded into a fresh conditioner gives the same tables bit for bit.
 
 use super::common::{Must, close, dot, listed, perturb, refused, same_bits, unchanged};
@@ -14,7 +15,7 @@ use crate::finite_difference_error;
 use ccnf::core::hashes;
 use ccnf::dfdx::prelude::{HasShape, Rank0, SumTo};
 use ccnf::prelude::{
-    BlockCondition, Conditioner, ConditionerSpec, Error, Index, Mat, Owner, Result, RowInit, Scalar,
+    BlockCondition, Conditioner, ConditionerSpec, Error, Index, Mat, Owner, Result, RowInit, RowMix, Scalar,
     Snapshot, Streams, Var, constant, gradients, mat,
 };
 
@@ -23,7 +24,7 @@ const BLOCKS: [&[usize]; 3] = [&[6, 6], &[5], &[]];
 const GRADIENT_TOLERANCE: f64 = 1e-4;
 
 pub(super) fn spec() -> ConditionerSpec {
-    ConditionerSpec { scope: "level0".into(), streams: Streams::new(1) }
+    ConditionerSpec { scope: "level0".into(), dim: 7, streams: Streams::new(1) }
 }
 
 pub(super) fn check(case: &Case<dyn Conditioner>) {
@@ -31,7 +32,11 @@ pub(super) fn check(case: &Case<dyn Conditioner>) {
     growth(case);
     refusals(case);
     rows(case);
-    exact_gradients(case);
+    exact_gradients(case, false);
+    exact_gradients(case, true);
+    frees(case);
+    mixes(case);
+    forgets(case);
     loads(case);
 }
 
@@ -180,9 +185,13 @@ fn weights(name: usize, t: &Var) -> Vec<f32> {
     Streams::new(3).normal(&format!("weights {name}"), r * c)
 }
 
-fn exact_gradients(case: &Case<dyn Conditioner>) {
-    let at = case.at("gradients");
+/// With `free`, of classes of which the last is of a later stage.
+fn exact_gradients(case: &Case<dyn Conditioner>, free: bool) {
+    let at = case.at(if free { "gradients with a free class" } else { "gradients" });
     let mut c = made(case, 1, &["a", "b", "c"]);
+    if free {
+        c.free("c").must(&at);
+    }
     let all = [0, 1, 2];
     let (_, (), mut grads) = gradients(|| {
         let condition = condition(&*c, &all)?;
@@ -220,6 +229,71 @@ fn exact_gradients(case: &Case<dyn Conditioner>) {
             "{at}: that of `{name}` is off by {error:e} of its size, allowed {GRADIENT_TOLERANCE:e}"
         );
     }
+}
+
+fn frees(case: &Case<dyn Conditioner>) {
+    let at = case.at("a class of a later stage");
+    let mut c = made(case, 1, &["a", "b"]);
+    let (older, before) = (listed(&mut *c, &at), values(&*c, &[0, 1], &at));
+    c.free("b").must(&at);
+    let after = listed(&mut *c, &at);
+    unchanged(&older, &after, &at);
+    for (name, owner, _) in after.iter().filter(|t| !older.contains(t)) {
+        assert_eq!(*owner, Owner::Class("b".into()), "{at}: `{name}`, which freeing `b` brought");
+    }
+    close(&values(&*c, &[0, 1], &at), &before, 1e-6, &format!("{at}, tables"));
+    let first = values(&*c, &[0], &at);
+    for p in c.params_mut().into_iter().filter(|p| *p.owner() != Owner::Class("b".into())) {
+        p.set_trainable(false);
+    }
+    perturb(&mut *c, &Streams::new(3), 0.2, &at);
+    same_bits(&values(&*c, &[0], &at), &first, &format!("{at}, tables of the other class when it learns"));
+    if after.len() > older.len() {
+        let moved = values(&*c, &[1], &at);
+        assert!(
+            moved != values(&*made(case, 1, &["a", "b"]), &[1], &at),
+            "{at}: what is its own says nothing"
+        );
+    }
+}
+
+fn mixes(case: &Case<dyn Conditioner>) {
+    let at = case.at("mixed rows");
+    let c = made(case, 1, &["a", "b", "c"]);
+    let width = c.row_width();
+    let all = |made: Vec<BlockCondition>| -> Vec<f32> {
+        tables(&made).into_iter().flat_map(|t| t.as_vec()).collect()
+    };
+    let mixed = |mix: Vec<f32>, shift: Vec<f32>| {
+        let rows = mix.len() / 2;
+        let shift = mat(shift.clone(), shift.len() / width, width).must(&at);
+        let mix = mat(mix, rows, 2).must(&at);
+        let mix = RowMix { mix, shift: constant(&shift) };
+        c.condition_mixed(&[2, 0], &mix, &(0..rows as u32).collect())
+    };
+    let same = mixed(vec![1.0, 0.0, 0.0, 1.0], vec![0.0; 2 * width]).must(&at);
+    close(&all(same), &values(&*c, &[2, 0], &at), 1e-6, &format!("{at} that are the rows"));
+    // Half of both and a shift, against a class with that row.
+    let shift = Streams::new(6).normal("shift", width);
+    let (a, b) = (c.row(2).must(&at), c.row(0).must(&at));
+    let row = a.iter().zip(&b).zip(&shift).map(|((a, b), s)| 0.5 * a + 0.5 * b + s).collect();
+    let mut other = made(case, 1, &["a", "b", "c"]);
+    other.set_row(1, row).must(&at);
+    let half = all(mixed(vec![0.5, 0.5], shift).must(&at));
+    close(&half, &values(&*other, &[1], &at), 1e-5, &format!("{at}, half of two and a shift"));
+    refused(mixed(vec![1.0, 0.0], vec![0.0; 2 * width]), &format!("{at}: a shift of other shape"));
+}
+
+fn forgets(case: &Case<dyn Conditioner>) {
+    let at = case.at("a class that is forgotten");
+    let mut c = made(case, 1, &["a", "b"]);
+    let (before, maps) = (hashes(&*c), values(&*c, &[0, 1], &at));
+    c.grow("c", &RowInit::Random).must(&at);
+    c.forget("c").must(&at);
+    assert_eq!(hashes(&*c), before, "{at}: leaves traces");
+    assert_eq!(c.classes(), ["a", "b"], "{at}: is still there");
+    same_bits(&values(&*c, &[0, 1], &at), &maps, &at);
+    refused(c.forget("c"), &format!("{at}, twice"));
 }
 
 fn loads(case: &Case<dyn Conditioner>) {
