@@ -211,7 +211,7 @@ fn a_prototype_is_the_mean_of_the_standardised_tokens_and_nothing_is_trained_lat
     let get = |name: &str| d.params().into_iter().find(|p| p.name() == name).unwrap().to_vec();
     let (mean, std) = (get("level0.standard.mean"), get("level0.standard.std"));
     for class in ["a", "c"] {
-        let mut expected = vec![0.0f64; 6];
+        let mut expected = [0.0f64; 6];
         for i in 0..12 {
             for (n, v) in image(class, i).level(0).unwrap().iter().enumerate() {
                 expected[n % 6] += f64::from((v - mean[n % 6]) / std[n % 6]) / (12.0 * 16.0);

@@ -1,9 +1,10 @@
-//! Tasks of the developers: `cargo xtask bench [NAME…]`, `cargo xtask counts`, `cargo xtask results`.
+//! Tasks of the developers: `cargo xtask bench [NAME…]`, `cargo xtask counts`, `cargo xtask gap`, `cargo xtask results`.
 
 mod bench;
 mod cargo;
 mod counts;
 mod document;
+mod gap;
 mod results;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +28,8 @@ enum Task {
     Counts(counts::Options),
     /// Runs every model on the real images with several seeds and writes the tables of docs/results.md.
     Results(results::Options),
+    /// Prints how much of what new classes need their rows cannot say, from three run folders (docs/runs.md).
+    Gap(gap::Options),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Counts(options) => counts::run(&options),
         Task::Results(options) => results::run(&options),
+        Task::Gap(options) => gap::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

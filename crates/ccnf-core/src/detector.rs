@@ -114,6 +114,16 @@ pub trait Detector: Stateful + Shareable {
         Ok(None)
     }
 
+    /// The mean of `-log p(x | class) / D` over the tokens of each image, per level of the features, in nats per dimension; `None` for a
+    /// detector without likelihoods. What is constant over all models of a run's features (the input standardisation) may be left out.
+    fn negative_log_likelihood(
+        &self,
+        _images: &[&dyn ImageFeatures],
+        _class: &str,
+    ) -> Result<Option<Vec<Vec<f64>>>> {
+        Ok(None)
+    }
+
     /// What must be known to build the tensors again before loading: classes, flags.
     fn meta(&self) -> serde_json::Value;
     /// Makes the tensors that `meta` describes (their values come next).

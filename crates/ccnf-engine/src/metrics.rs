@@ -95,6 +95,10 @@ pub struct MetricsFile {
     /// (pixel metrics of classes with very many test pixels).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub error_bounds: BTreeMap<String, f64>,
+    /// `levelN` -> mean negative log-likelihood of normal test images with the class given, in nats per dimension: `[stage][class]`. Empty
+    /// for a detector without likelihoods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nll: BTreeMap<String, Rows>,
     /// Routing accuracy and confusion.
     pub routing: Routing,
     /// State per stage.
@@ -134,6 +138,7 @@ impl MetricsFile {
             summary: BTreeMap::new(),
             undefined: BTreeMap::new(),
             error_bounds: BTreeMap::new(),
+            nll: likelihoods(classes, evaluations),
             routing: routing(evaluations),
             cost,
             thresholds,
@@ -224,6 +229,22 @@ impl MetricsFile {
     }
 }
 
+fn likelihoods(classes: &[(String, usize)], evaluations: &[StageEvaluation]) -> BTreeMap<String, Rows> {
+    let mut out: BTreeMap<String, Rows> = BTreeMap::new();
+    for e in evaluations {
+        for c in &e.classes {
+            let Some(column) = classes.iter().position(|(n, _)| *n == c.class) else { continue };
+            for (level, value) in c.nll.iter().flatten().enumerate() {
+                let rows = out
+                    .entry(format!("level{level}"))
+                    .or_insert_with(|| vec![vec![None; classes.len()]; evaluations.len()]);
+                rows[e.stage][column] = Some(*value);
+            }
+        }
+    }
+    out
+}
+
 fn routing(evaluations: &[StageEvaluation]) -> Routing {
     let accuracy = evaluations
         .iter()
@@ -262,6 +283,7 @@ mod tests {
             learnt: 0,
             metrics: numbers.map(|(name, metric)| (name.to_owned(), metric.into())).into(),
             images: vec![],
+            nll: None,
         };
         let parts = Parts {
             run: "id",
@@ -274,5 +296,25 @@ mod tests {
         let file = MetricsFile::new(parts).unwrap();
         assert_eq!(file.error_bounds, BTreeMap::from([("pixel_auroc.given.stage0.cable".to_owned(), 1e-6)]));
         assert_eq!(file.matrices["pixel_auroc"]["given"], [[Some(0.9)]]);
+        assert!(file.nll.is_empty(), "a detector without likelihoods");
+    }
+
+    #[test]
+    fn likelihoods_are_recorded_per_level_stage_and_class() {
+        let class = |name: &str, learnt, nll: [f64; 2]| ClassEvaluation {
+            class: name.into(),
+            learnt,
+            metrics: BTreeMap::new(),
+            images: vec![],
+            nll: Some(nll.to_vec()),
+        };
+        let classes = [("cable".into(), 0), ("pill".into(), 1)];
+        let both = vec![class("cable", 0, [1.5, 0.25]), class("pill", 1, [2.0, -1.0])];
+        let evaluations = [vec![class("cable", 0, [1.5, 0.5])], both];
+        let stage = |(stage, classes)| StageEvaluation { stage, classes, shortlist: None };
+        let found =
+            likelihoods(&classes, &evaluations.into_iter().enumerate().map(stage).collect::<Vec<_>>());
+        assert_eq!(found["level0"], [[Some(1.5), None], [Some(1.5), Some(2.0)]]);
+        assert_eq!(found["level1"], [[Some(0.5), None], [Some(0.25), Some(-1.0)]]);
     }
 }

@@ -70,6 +70,10 @@ pub struct ClassEvaluation {
     pub metrics: BTreeMap<String, Number>,
     /// One row per test image.
     pub images: Vec<ImageRow>,
+    /// Per level the mean negative log-likelihood of normal test images with the class given, in nats per dimension; `None` for a detector
+    /// without likelihoods and for a class without normal test images.
+    #[serde(default)]
+    pub nll: Option<Vec<f64>>,
 }
 
 /// The evaluation after one stage.
@@ -191,7 +195,23 @@ impl Scoring<'_> {
                 pixel_metrics(&scored, &masks, u, &mut metrics)?;
             }
         }
-        Ok(ClassEvaluation { class: class.to_owned(), learnt, metrics, images })
+        // What gave the same maps has the same likelihoods.
+        let nll = match unchanged {
+            Some(before) => before.nll.clone(),
+            None => self.likelihood(class, &features)?,
+        };
+        Ok(ClassEvaluation { class: class.to_owned(), learnt, metrics, images, nll })
+    }
+
+    /// The mean negative log-likelihood of the normal test images per level.
+    fn likelihood(&self, class: &str, features: &[Arc<dyn ImageFeatures>]) -> Result<Option<Vec<f64>>> {
+        let images: Vec<&dyn ImageFeatures> = features.iter().map(|f| f.as_ref()).collect();
+        let Some(all) = self.detector.negative_log_likelihood(&images, class)? else { return Ok(None) };
+        let scored = self.test.score_class(class, |_| Ok(all))?;
+        let normal: Vec<&Vec<f64>> = scored.iter().filter(|s| !s.label.anomalous).map(|s| &s.score).collect();
+        let Some(first) = normal.first() else { return Ok(None) };
+        let mean = |level: usize| normal.iter().map(|of| of[level]).sum::<f64>() / normal.len() as f64;
+        Ok(Some((0..first.len()).map(mean).collect()))
     }
 
     /// Masks at map size; `None` for a class without pixel labels.

@@ -82,6 +82,7 @@ mod tests {
             learnt: 0,
             metrics: BTreeMap::new(),
             images: (0..n).map(row).collect(),
+            nll: None,
         }
     }
 

@@ -220,6 +220,16 @@ impl Detector for Ccnf {
         self.scoring.routes_without_shortlist(images, &self.classes, &ll)
     }
 
+    fn negative_log_likelihood(
+        &self,
+        images: &[&dyn ImageFeatures],
+        class: &str,
+    ) -> Result<Option<Vec<Vec<f64>>>> {
+        let ll = |l: usize, c: &[Candidate<'_>]| log_likelihood(&self.levels, &self.classes, l, c);
+        let of = self.scoring.negative_log_likelihood(images, class, &self.classes, self.levels.len(), &ll)?;
+        Ok(Some(of))
+    }
+
     fn keeps_old_scores(&self) -> bool {
         self.scoring.keeps_old_scores()
     }

@@ -188,6 +188,33 @@ impl LikelihoodScoring {
         images.iter().map(score).collect()
     }
 
+    /// The mean of `-log p(x | class) / D` over the tokens of each image, for the first `levels` levels.
+    pub fn negative_log_likelihood(
+        &self,
+        images: &[&dyn ImageFeatures],
+        class: &str,
+        classes: &[String],
+        levels: usize,
+        ll: &LogLikelihood<'_>,
+    ) -> Result<Vec<Vec<f64>>> {
+        let known = &classes[..self.known_at.len().min(classes.len())];
+        let c = known.iter().position(|k| k == class).ok_or_else(|| unknown_class(class, classes))?;
+        let levels = &self.levels[..levels.min(self.levels.len())];
+        let mut out = Vec::with_capacity(images.len());
+        for batch in images.chunks(BATCH) {
+            let mut found = Evaluations::new(batch.len(), levels.len(), known.len());
+            found.add(batch, &vec![vec![c]; batch.len()], levels, known, ll)?;
+            out.extend((0..batch.len()).map(|i| {
+                let of = |(l, spec): (usize, &LevelSpec)| {
+                    let sum: f64 = found.of(i, l)[c].iter().map(|v| f64::from(*v)).sum();
+                    -sum / (spec.tokens() * spec.channels).max(1) as f64
+                };
+                levels.iter().enumerate().map(of).collect()
+            }));
+        }
+        Ok(out)
+    }
+
     /// The class that the router would choose for each image if it had no shortlist; `None` where it has none.
     pub fn routes_without_shortlist(
         &self,
