@@ -225,6 +225,19 @@ fn ccnf_detectors_with_private_parts_conform() {
 }
 
 #[test]
+fn ccnf_detectors_with_a_first_task_of_their_own_conform() {
+    let first_task = json!({ "noise": 0.3, "mixup": 0.3, "pseudo_classes": 2, "episodes": 0.5 });
+    let embedding = json!({ "blocks": 2, "position": 8, "first_task": first_task,
+                            "regularizers": [{ "kind": "mutual-information", "hard": true }, { "kind": "latent-variance" }],
+                            "layers": [{ "kind": "whitening", "region_grid": 3 }] });
+    let prototype = json!({ "blocks": 2, "position": 0, "first_task": { "noise": 0.1, "pseudo_classes": 3 },
+                            "conditioner": { "kind": "prototype", "width": 5, "hidden": 8 } });
+    for keys in [embedding, prototype] {
+        conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
+    }
+}
+
+#[test]
 fn mahalanobis_detectors_conform() {
     let (all, prototype) = (json!({ "kind": "likelihood" }), json!({ "kind": "prototype" }));
     let short = json!({ "kind": "likelihood", "top": 2, "shortlist": prototype });

@@ -43,6 +43,8 @@ impl LevelFlow {
             projection,
             chain: Chain::new(layers, config.folds, &flow_level),
             prepared: None,
+            pseudo: None,
+            pseudo_rows: vec![],
             flow: Flow::new(config, build, &spec)?,
             adam: Adam::new(build.train.adam()),
             teacher: None,

@@ -1,5 +1,6 @@
 //! Config of the detector.
 
+use crate::first_task::FirstTaskConfig;
 use crate::init::RowInitConfig;
 use ccnf::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,8 @@ pub struct CcnfConfig {
     pub mixing: Mixing,
     /// How the row of a class of a later stage starts.
     pub init: RowInitConfig,
+    /// What the first stage does beyond training its classes' rows.
+    pub first_task: FirstTaskConfig,
     /// The coupling of every block.
     pub coupling: Component,
     /// How the class enters.
@@ -78,6 +81,7 @@ impl Default for CcnfConfig {
             position: 64,
             mixing: Mixing::Rotation,
             init: RowInitConfig::Best,
+            first_task: FirstTaskConfig::default(),
             coupling: Component::of("affine"),
             conditioner: Component::of("embedding"),
             regularizers: vec![

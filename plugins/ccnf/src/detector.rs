@@ -1,9 +1,11 @@
 //! The detector: one chain of layers and flow per level, trained and scored together.
 
 use crate::config::CcnfConfig;
-use crate::init::{RowInitConfig, initial_row};
+use crate::first_task::FirstTaskConfig;
+use crate::init::{RowInitConfig, initial_row, prototype};
 use crate::level::{LevelFlow, StepContext};
 use crate::projection::Projection;
+use crate::pseudo::Pseudo;
 use ccnf::core::{Teacher, TrainConfig, adam_state, check_trainable, restore_adam};
 use ccnf::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,7 @@ use std::collections::BTreeMap;
 pub struct Ccnf {
     classes: Vec<String>,
     init: RowInitConfig,
+    first_task: FirstTaskConfig,
     levels: Vec<LevelFlow>,
     regularizers: Vec<Box<dyn Regularizer>>,
     scoring: LikelihoodScoring,
@@ -33,6 +36,9 @@ struct Meta {
     classes: Vec<String>,
     known_at: Vec<usize>,
     baked: bool,
+    /// Per level the clusters that have a row, within the first stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pseudo: Vec<Vec<String>>,
 }
 
 impl Ccnf {
@@ -53,10 +59,14 @@ impl Ccnf {
         if config.identity_maps && config.layers.is_empty() {
             return Err(build.error("identity_maps", "needs at least one layer"));
         }
+        config.first_task.check(build)?;
         let sections = build.section.components("layers", &config.layers)?;
         let mut levels = Vec::new();
         for (number, level) in build.levels.iter().enumerate() {
             levels.push(LevelFlow::new(&config, build, number, level, &sections)?);
+        }
+        if config.first_task.episodes > 0.0 && levels.iter().any(|l| l.flow.conditioner().wants_prototype()) {
+            return Err(build.error("first_task.episodes", "a conditioner of prototypes has no row to fit"));
         }
         let regularizers = build
             .section
@@ -78,6 +88,7 @@ impl Ccnf {
         Ok(Ccnf {
             classes: vec![],
             init: config.init,
+            first_task: config.first_task,
             levels,
             regularizers,
             scoring: LikelihoodScoring::new(scorer, router, build.fusion.levels, scored),
@@ -102,6 +113,28 @@ impl Ccnf {
                 p.set_trainable(trainable);
             }
             level.adam = Adam::new(self.train.adam());
+        }
+        Ok(())
+    }
+}
+
+impl Ccnf {
+    /// Cuts the first stage's images into clusters, where that is asked for, and gives each a row, unless a checkpoint has brought them.
+    fn cluster(&mut self, view: &TrainView, grow: bool) -> Result<()> {
+        if self.first_task.pseudo_classes < 2 {
+            return Ok(());
+        }
+        for level in self.levels.iter_mut().filter(|l| !l.flow.is_identity()) {
+            let pseudo = Pseudo::new(level, view, self.first_task.pseudo_classes, &self.streams)?;
+            let clusters = pseudo.clusters().cloned().collect::<Vec<_>>();
+            level.pseudo = Some(pseudo);
+            for cluster in clusters.iter().filter(|_| grow) {
+                let row = match level.flow.conditioner().wants_prototype() {
+                    true => RowInit::Values(prototype(level, view, cluster)?),
+                    false => RowInit::Random,
+                };
+                level.grow_cluster(cluster.name(), &row)?;
+            }
         }
         Ok(())
     }
@@ -153,6 +186,9 @@ impl Detector for Ccnf {
                 }
             }
         }
+        if self.scoring.known_at().is_empty() {
+            self.cluster(view, true)?;
+        }
         for class in view.classes().iter().filter(|c| !c.is_rehearsed()) {
             if !self.classes.iter().any(|c| c == class.name()) {
                 self.classes.push(class.name().to_owned());
@@ -174,6 +210,7 @@ impl Detector for Ccnf {
             view,
             train: &self.train,
             regularizers: &self.regularizers,
+            first_task: &self.first_task,
             streams: &self.streams,
             step,
         };
@@ -184,6 +221,7 @@ impl Detector for Ccnf {
     }
 
     fn end_stage(&mut self, view: &TrainView) -> Result<()> {
+        self.levels.iter_mut().try_for_each(|l| l.drop_clusters())?;
         let (classes, levels) = (&self.classes, &self.levels);
         // Without a flow nothing that a rehearsed class depends on has changed: its statistics stay those of all its images.
         let own = levels.iter().all(|l| l.flow.is_identity()).then(|| view.without_rehearsal());
@@ -226,7 +264,8 @@ impl Detector for Ccnf {
         class: &str,
     ) -> Result<Option<Vec<Vec<f64>>>> {
         let ll = |l: usize, c: &[Candidate<'_>]| log_likelihood(&self.levels, &self.classes, l, c);
-        let of = self.scoring.negative_log_likelihood(images, class, &self.classes, self.levels.len(), &ll)?;
+        let of =
+            self.scoring.negative_log_likelihood(images, class, &self.classes, self.levels.len(), &ll)?;
         Ok(Some(of))
     }
 
@@ -235,8 +274,12 @@ impl Detector for Ccnf {
     }
 
     fn meta(&self) -> ccnf::serde_json::Value {
-        let meta =
-            Meta { classes: self.classes(), known_at: self.scoring.known_at().to_vec(), baked: self.baked };
+        let mut pseudo: Vec<_> = self.levels.iter().map(|l| l.pseudo_rows.clone()).collect();
+        if pseudo.iter().all(Vec::is_empty) {
+            pseudo.clear();
+        }
+        let (classes, known_at) = (self.classes(), self.scoring.known_at().to_vec());
+        let meta = Meta { classes, known_at, baked: self.baked, pseudo };
         ccnf::serde_json::to_value(meta).unwrap_or_default()
     }
 
@@ -244,7 +287,8 @@ impl Detector for Ccnf {
         let meta: Meta = ccnf::serde_json::from_value(meta.clone()).map_err(|e| {
             Error::new(ErrorKind::Checkpoint, format!("the checkpoint does not describe a `ccnf` model: {e}"))
         })?;
-        for level in &mut self.levels {
+        for (number, level) in self.levels.iter_mut().enumerate() {
+            level.drop_clusters()?;
             let (known, rows) = (level.flow.conditioner().classes(), !level.flow.is_identity());
             meta.classes.iter().try_for_each(|c| level.chain.add(c))?;
             for class in meta.classes.iter().filter(|c| rows && !known.contains(c)) {
@@ -252,6 +296,9 @@ impl Detector for Ccnf {
             }
             if meta.baked {
                 level.flow.set_baked();
+            }
+            for cluster in meta.pseudo.get(number).into_iter().flatten().filter(|_| rows) {
+                level.grow_cluster(cluster, &RowInit::Random)?;
             }
             let first = meta.known_at.first().copied().unwrap_or(meta.classes.len());
             for class in meta.classes.iter().skip(first).filter(|_| rows) {
@@ -295,6 +342,9 @@ impl Detector for Ccnf {
 
     fn resume_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
         self.levels.iter_mut().try_for_each(|l| l.begin(view, false))?;
+        if self.scoring.known_at().is_empty() {
+            self.cluster(view, false)?;
+        }
         self.arm(view, scope)
     }
 }

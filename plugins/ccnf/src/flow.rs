@@ -147,11 +147,7 @@ impl Flow {
     /// The condition of tokens for every block: `classes` are indices of known classes, `token` each token's entry there, `position`
     /// each token's cell.
     pub fn condition(&self, classes: &[usize], token: &Index, position: &Index) -> Result<Conditions> {
-        let mut all = self.conditioner.condition(classes, token)?;
-        if let Some(code) = &self.position {
-            let table = RowTable { table: constant(code), index: Some(position.clone()) };
-            all.iter_mut().for_each(|c| c.position = Some(table.clone()));
-        }
+        let all = self.at(position, self.conditioner.condition(classes, token)?);
         let names = self.conditioner.classes();
         let owner = |class: &usize| {
             let name = names.get(*class)?;
@@ -159,6 +155,28 @@ impl Flow {
         };
         let owners: Vec<Option<Arc<str>>> = classes.iter().map(owner).collect();
         Ok(Conditions::new(all, &owners, token, self.first_private))
+    }
+
+    /// [`condition`](Self::condition) under rows made of those of `classes`; `token` gives each token's entry in the made rows. Private parts
+    /// are left out.
+    pub fn condition_mixed(
+        &self,
+        classes: &[usize],
+        rows: &RowMix,
+        token: &Index,
+        position: &Index,
+    ) -> Result<Conditions> {
+        let all = self.at(position, self.conditioner.condition_mixed(classes, rows, token)?);
+        Ok(Conditions::new(all, &[], token, self.blocks.len()))
+    }
+
+    /// Adds the position code of every token.
+    fn at(&self, position: &Index, mut blocks: Vec<BlockCondition>) -> Vec<BlockCondition> {
+        if let Some(code) = &self.position {
+            let table = RowTable { table: constant(code), index: Some(position.clone()) };
+            blocks.iter_mut().for_each(|c| c.position = Some(table.clone()));
+        }
+        blocks
     }
 
     fn order(mix: &Param) -> Index {

@@ -96,7 +96,7 @@ fn likelihood_of_row(level: &mut LevelFlow, x: &Mat, position: &Index, row: &[f3
 }
 
 /// The mean of all training tokens of a class as the flow sees them.
-fn prototype(level: &LevelFlow, view: &TrainView, class: &TrainClass) -> Result<Vec<f32>> {
+pub(crate) fn prototype(level: &LevelFlow, view: &TrainView, class: &TrainClass) -> Result<Vec<f32>> {
     let source = level.source(view)?;
     let d = source.view.levels()[source.level].channels;
     let class = source.view.classes().iter().find(|c| c.name() == class.name()).unwrap_or(class);

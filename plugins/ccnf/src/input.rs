@@ -61,11 +61,15 @@ impl LevelFlow {
 
     /// Where the tokens of a training step come from.
     pub(crate) fn source<'a>(&'a self, view: &'a TrainView) -> Result<Source<'a>> {
-        match &self.prepared {
-            Some(p) => Ok(Source { view: p.view(), level: 0, standard: p.identity() }),
-            None if self.is_plain() => Ok(Source { view, level: self.number, standard: &self.standard }),
-            None => Err(Error::new(ErrorKind::Contract, "a training step outside a stage")),
-        }
+        let source = match &self.prepared {
+            Some(p) => Source { view: p.view(), level: 0, standard: p.identity() },
+            None if self.is_plain() => Source { view, level: self.number, standard: &self.standard },
+            None => return Err(Error::new(ErrorKind::Contract, "a training step outside a stage")),
+        };
+        Ok(match &self.pseudo {
+            Some(pseudo) => Source { view: &pseudo.view, ..source },
+            None => source,
+        })
     }
 
     /// Whether the flow sees the standardised features as they are.
@@ -77,6 +81,7 @@ impl LevelFlow {
     /// they are) and prepares what the flow sees of the stage's images.
     pub(crate) fn begin(&mut self, view: &TrainView, fit: bool) -> Result<()> {
         self.prepared = None;
+        self.pseudo = None;
         if self.is_plain() {
             return Ok(());
         }

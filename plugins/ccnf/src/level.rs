@@ -1,11 +1,15 @@
 //! One level: standardisation, projection, layers, flow, optimiser.
 
 use crate::chain::Chain;
+use crate::episode::episode;
+use crate::first_task::{FirstTaskConfig, Mixed, mixed};
 use crate::flow::Flow;
 use crate::groups::Conditions;
-use crate::loss::{flow_output, log_prior, step_loss};
+use crate::input::Source;
+use crate::loss::{log_prior, output_under, step_loss};
 use crate::prepared::Prepared;
 use crate::projection::Projection;
+use crate::pseudo::Pseudo;
 use ccnf::core::{Standardization, Teacher, TokenBatch, TrainConfig, sample_tokens};
 use ccnf::prelude::*;
 use ccnf::rand::Rng;
@@ -20,6 +24,10 @@ pub(crate) struct LevelFlow {
     pub(crate) chain: Chain,
     /// The running stage's images as the flow sees them, where that is not the standardised features.
     pub(crate) prepared: Option<Prepared>,
+    /// The first stage's images with their clusters, while it runs and where clusters are asked for.
+    pub(crate) pseudo: Option<Pseudo>,
+    /// The clusters that have a row.
+    pub(crate) pseudo_rows: Vec<String>,
     pub(crate) flow: Flow,
     pub(crate) adam: Adam,
     /// Whose latents later steps are kept near.
@@ -35,6 +43,7 @@ pub(crate) struct StepContext<'a> {
     pub(crate) view: &'a TrainView,
     pub(crate) train: &'a TrainConfig,
     pub(crate) regularizers: &'a [Box<dyn Regularizer>],
+    pub(crate) first_task: &'a FirstTaskConfig,
     pub(crate) streams: &'a Streams,
     pub(crate) step: u64,
 }
@@ -107,17 +116,25 @@ impl LevelFlow {
         rule: &mut dyn UpdateRule,
         report: &mut StepReport,
     ) -> Result<()> {
-        let StepContext { view, train, regularizers, streams, step } = *context;
+        let StepContext { view, train, regularizers, step, streams, .. } = *context;
         let stage = view.stage();
         let mut rng = streams.stream(&format!("train.stage{stage}.level{}", self.number), step);
         let source = self.source(view)?;
         let batch =
             sample_tokens(source.view, source.level, train.phase(stage).tokens, source.standard, &mut rng)?;
         let known = self.flow.conditioner().classes();
-        let classes = view.places_in(&known)?;
+        let classes = source.view.places_in(&known)?;
         self.flow.begin_step((stage == 0).then_some(step))?;
-        let x = constant(&batch.x);
+        let source = self.source(view)?;
         let negatives = self.negatives(&batch, &classes, known.len(), regularizers, &mut rng)?;
+        let (mixed, gain) = self.mixed(context, &source, &batch, &classes, &mut rng)?;
+        let batch = mixed.as_ref().map_or(&batch, |m| &m.batch);
+        let x = constant(&batch.x);
+        let conditions = |flow: &Flow| match &mixed {
+            None => flow.condition(&classes, &batch.class, &batch.position),
+            Some(m) => flow.condition_mixed(&classes, &m.rows, &batch.class, &batch.position),
+        };
+        let rows = mixed.as_ref().map_or(classes.len(), Mixed::rows);
         let target = match &mut self.teacher {
             None => None,
             Some(t) => {
@@ -129,8 +146,8 @@ impl LevelFlow {
             }
         };
         let (loss, losses, mut grads) = gradients(|| {
-            let output =
-                flow_output(&self.flow, &x, &classes, &batch.class, &batch.position, negatives.as_deref())?;
+            let (under, class) = (conditions(&self.flow)?, (&batch.class, rows));
+            let output = output_under(&self.flow, &x, &under, class, &batch.position, negatives.as_deref())?;
             let mut losses = step_loss(output, regularizers)?;
             if let Some((target, weight)) = &target {
                 losses.keep_near(target, *weight)?;
@@ -138,8 +155,7 @@ impl LevelFlow {
             Ok::<_, Error>((losses.total.clone(), losses))
         })?;
         if !loss.is_finite() {
-            let conditions = self.flow.condition(&classes, &batch.class, &batch.position)?;
-            return Err(self.diagnose(&x, &conditions, loss, stage, step));
+            return Err(self.diagnose(&x, &conditions(&self.flow)?, loss, stage, step));
         }
         let lr = train.lr(stage, step);
         let mut params = self.flow.params_mut();
@@ -151,6 +167,7 @@ impl LevelFlow {
             put(t.name, f64::from(t.value));
         }
         norm.map(|n| put("grad_norm", n));
+        gain.map(|g| put("episode_gain", g));
         put("lr", lr);
         let mean = |v: &VarVec| {
             v.as_vec().iter().map(|v| f64::from(*v)).sum::<f64>() / batch.class.len().max(1) as f64
@@ -158,6 +175,32 @@ impl LevelFlow {
         put("log_det_per_dim", mean(&losses.output.log_det) / losses.output.dim as f64);
         put("log_prior_per_dim", mean(&losses.output.log_prior) / losses.output.dim as f64);
         Ok(())
+    }
+
+    /// What a step of the first stage makes of its tokens and rows, and what an episode's row gains; nothing without such switches.
+    fn mixed(
+        &self,
+        context: &StepContext<'_>,
+        source: &Source<'_>,
+        batch: &TokenBatch,
+        classes: &[usize],
+        rng: &mut impl Rng,
+    ) -> Result<(Option<Mixed>, Option<f64>)> {
+        let StepContext { view, first_task: config, streams, step, .. } = *context;
+        // A teacher is asked about the tokens as they are.
+        if view.stage() > 0 || !config.mixes() || self.teacher.is_some() {
+            return Ok((None, None));
+        }
+        let held = if config.episodes > 0.0 && rng.r#gen::<f32>() < config.episodes {
+            let tokens = batch.class.len() / classes.len().max(1);
+            episode(self, config, source, classes, view.classes().len(), tokens, rng)?
+        } else {
+            None
+        };
+        let (fitted, gain) = held.map(|e| (e.fitted, e.gain)).unzip();
+        let noise = |n| streams.normal(&format!("first_task.level{}.step{step}", self.number), n);
+        let width = self.flow.conditioner().row_width();
+        Ok((Some(mixed(config, batch, classes.len(), width, fitted, noise, rng)?), gain))
     }
 
     /// One wrong class per token (index of a known class), where a regulariser with weight asks for it and another class is known.
@@ -170,8 +213,11 @@ impl LevelFlow {
         rng: &mut impl Rng,
     ) -> Result<Option<Vec<u32>>> {
         let wanted = regularizers.iter().filter(|r| r.weight() > 0.0).filter_map(|r| r.negative()).max();
+        // A cluster counts as its class, and is nobody's wrong class.
+        let known = known - self.pseudo_rows.len();
         let (Some(kind), true) = (wanted, known > 1) else { return Ok(None) };
-        let truth = batch.class.iter().map(|c| classes[*c as usize] as u32);
+        let parent = |c: usize| self.pseudo.as_ref().map_or(c, |p| p.parents[c]);
+        let truth = batch.class.iter().map(|c| classes[parent(*c as usize)] as u32);
         if kind == Negative::Uniform {
             return Ok(Some(
                 truth

@@ -1,6 +1,7 @@
 //! The loss of one step.
 
 use crate::flow::Flow;
+use crate::groups::Conditions;
 use ccnf::dfdx::prelude::{HasShape, MeanTo, Rank0};
 use ccnf::prelude::*;
 
@@ -48,9 +49,21 @@ pub fn flow_output(
     position: &Index,
     negatives: Option<&[u32]>,
 ) -> Result<FlowOutput> {
-    let dim = x.shape().1;
     let conditions = flow.condition(classes, class, position)?;
-    let forward = flow.forward(x, &conditions)?;
+    output_under(flow, x, &conditions, (class, classes.len()), position, negatives)
+}
+
+/// [`flow_output`] under other conditions; `class` is each token's class within the step and their number.
+pub(crate) fn output_under(
+    flow: &Flow,
+    x: &Var,
+    conditions: &Conditions,
+    (class, classes): (&Index, usize),
+    position: &Index,
+    negatives: Option<&[u32]>,
+) -> Result<FlowOutput> {
+    let dim = x.shape().1;
+    let forward = flow.forward(x, conditions)?;
     let log_prior = log_prior(&forward.z)?;
     let log_prob = log_prior.clone() + forward.log_det.clone();
     let log_prob_negative = match negatives {
@@ -74,7 +87,7 @@ pub fn flow_output(
         log_prob_negative,
         log_scales: forward.log_scales,
         class: class.clone(),
-        classes: classes.len(),
+        classes,
     })
 }
 
