@@ -235,7 +235,7 @@ fn impossible_chains_are_config_errors() {
 
 #[test]
 fn projected_levels_have_maps_of_the_same_size() {
-    for basis in ["pca", "random"] {
+    for basis in ["pca", "within-class", "random"] {
         let keys = json!({ "kind": "ccnf", "blocks": 0, "directions": [3], "basis": basis, "layers": [whitening()] });
         let d = learnt(keys, LevelNorm::ZNorm);
         let sizes: Vec<usize> = maps(&*d, "c").iter().map(Vec::len).collect();

@@ -21,8 +21,11 @@ pub enum Mixing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Basis {
-    /// The directions of largest variance of the first stage's tokens.
+    /// The directions of largest variance of the first stage's tokens, differences between its classes and places included.
     Pca,
+    /// The directions in which the first stage's tokens vary most around the mean of their class at their place: what a density of
+    /// a class's tokens is about.
+    WithinClass,
     /// Random ones.
     Random,
 }

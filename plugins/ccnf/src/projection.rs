@@ -9,6 +9,7 @@ use ccnf::tensor::leading_eigenvectors;
 /// (`levelN.directions`, `[k, D]`). What the model says from there on is about `P x`; the other directions are not looked at.
 ///
 /// * [`Basis::Pca`]: the leading eigenvectors of the second moments of the first stage's tokens, fixed from then on;
+/// * [`Basis::WithinClass`]: the same of what is left of the tokens when their class's mean at their position is taken off;
 /// * [`Basis::Random`]: the first rows of a random rotation.
 pub(crate) struct Projection {
     basis: Basis,
@@ -62,9 +63,14 @@ impl Projection {
         let (k, dim) = self.matrix.shape();
         let (mut moments, mut tokens) = (vec![0.0f64; dim * dim], Vec::new());
         for class in view.classes() {
+            let mean = match self.basis {
+                Basis::WithinClass => position_means(class, level, standard)?,
+                _ => vec![],
+            };
             for i in 0..class.len() {
                 tokens.clear();
                 standard.push(&class.image(i, level)?, &mut tokens);
+                tokens.iter_mut().zip(&mean).for_each(|(t, m)| *t -= *m as f32);
                 for token in tokens.chunks_exact(dim) {
                     for (i, a) in token.iter().enumerate() {
                         let row = &mut moments[i * dim..i * dim + i + 1];
@@ -98,5 +104,44 @@ impl Projection {
 
     pub(crate) fn param_mut(&mut self) -> &mut Param {
         &mut self.matrix
+    }
+}
+
+/// The mean over a class's images of every value of their standardised maps.
+fn position_means(class: &TrainClass, level: usize, standard: &Standardization) -> Result<Vec<f64>> {
+    let (mut mean, mut tokens) = (Vec::new(), Vec::new());
+    for i in 0..class.len() {
+        tokens.clear();
+        standard.push(&class.image(i, level)?, &mut tokens);
+        mean.resize(tokens.len(), 0.0f64);
+        mean.iter_mut().zip(&tokens).for_each(|(m, t)| *m += f64::from(*t) / class.len() as f64);
+    }
+    Ok(mean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// Two classes far apart along the first channel; within a class and place only the second channel varies.
+    fn leading(basis: Basis) -> Vec<f32> {
+        let level = LevelSpec { name: "l".into(), height: 1, width: 2, channels: 3 };
+        let image = |class: f32, v: f32| -> Arc<dyn ImageFeatures> {
+            Arc::new(vec![vec![class, v, 0.0, class + 4.0, -v, 0.0]])
+        };
+        let class = |name: &str, at: f32| TrainClass::new(name, vec![image(at, 1.0), image(at, -1.0)]);
+        let view = TrainView::new(0, vec![level], vec![class("a", -10.0), class("b", 10.0)]);
+        let standard = Standardization::new("l", 3).unwrap();
+        let mut p = Projection::new("l", basis, 2, 3, &Streams::new(1)).unwrap();
+        p.fit(&view, 0, &standard).unwrap();
+        p.cached[..3].iter().map(|v| v.abs()).collect()
+    }
+
+    #[test]
+    fn differences_between_classes_lead_the_directions_of_all_tokens_and_not_those_within_a_class() {
+        let close = |a: Vec<f32>, b: [f32; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(close(leading(Basis::Pca), [1.0, 0.0, 0.0]));
+        assert!(close(leading(Basis::WithinClass), [0.0, 1.0, 0.0]));
     }
 }
