@@ -98,3 +98,25 @@ impl Default for CcnfConfig {
         }
     }
 }
+
+impl CcnfConfig {
+    /// Fails for keys that make no sense together.
+    pub(crate) fn check(&self, build: &Build<'_, DetectorSpec>) -> Result<()> {
+        if self.blocks > 256 {
+            return Err(build.error("blocks", "must be between 0 and 256"));
+        }
+        if self.blocks == 0 && self.layers.is_empty() {
+            return Err(build
+                .error("blocks", "without blocks and without layers there is no model")
+                .help("set `blocks` to 1 or more, or add a layer such as { kind = \"whitening\" }"));
+        }
+        if self.private_blocks > self.blocks {
+            let message = format!("must be at most `blocks`, which is {}", self.blocks);
+            return Err(build.error("private_blocks", message));
+        }
+        if self.identity_maps && self.layers.is_empty() {
+            return Err(build.error("identity_maps", "needs at least one layer"));
+        }
+        self.first_task.check(build)
+    }
+}

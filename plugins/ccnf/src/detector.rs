@@ -2,10 +2,9 @@
 
 use crate::config::CcnfConfig;
 use crate::first_task::FirstTaskConfig;
-use crate::init::{RowInitConfig, initial_row, prototype};
+use crate::init::{RowInitConfig, initial_row};
 use crate::level::{LevelFlow, StepContext};
 use crate::projection::Projection;
-use crate::pseudo::Pseudo;
 use ccnf::core::{Teacher, TrainConfig, adam_state, check_trainable, restore_adam};
 use ccnf::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -44,22 +43,7 @@ struct Meta {
 impl Ccnf {
     /// Assembles the detector from its parts.
     pub fn new(config: CcnfConfig, build: &Build<'_, DetectorSpec>) -> Result<Self> {
-        if config.blocks > 256 {
-            return Err(build.error("blocks", "must be between 0 and 256"));
-        }
-        if config.blocks == 0 && config.layers.is_empty() {
-            return Err(build
-                .error("blocks", "without blocks and without layers there is no model")
-                .help("set `blocks` to 1 or more, or add a layer such as { kind = \"whitening\" }"));
-        }
-        if config.private_blocks > config.blocks {
-            let message = format!("must be at most `blocks`, which is {}", config.blocks);
-            return Err(build.error("private_blocks", message));
-        }
-        if config.identity_maps && config.layers.is_empty() {
-            return Err(build.error("identity_maps", "needs at least one layer"));
-        }
-        config.first_task.check(build)?;
+        config.check(build)?;
         let sections = build.section.components("layers", &config.layers)?;
         let mut levels = Vec::new();
         for (number, level) in build.levels.iter().enumerate() {
@@ -118,28 +102,6 @@ impl Ccnf {
     }
 }
 
-impl Ccnf {
-    /// Cuts the first stage's images into clusters, where that is asked for, and gives each a row, unless a checkpoint has brought them.
-    fn cluster(&mut self, view: &TrainView, grow: bool) -> Result<()> {
-        if self.first_task.pseudo_classes < 2 {
-            return Ok(());
-        }
-        for level in self.levels.iter_mut().filter(|l| !l.flow.is_identity()) {
-            let pseudo = Pseudo::new(level, view, self.first_task.pseudo_classes, &self.streams)?;
-            let clusters = pseudo.clusters().cloned().collect::<Vec<_>>();
-            level.pseudo = Some(pseudo);
-            for cluster in clusters.iter().filter(|_| grow) {
-                let row = match level.flow.conditioner().wants_prototype() {
-                    true => RowInit::Values(prototype(level, view, cluster)?),
-                    false => RowInit::Random,
-                };
-                level.grow_cluster(cluster.name(), &row)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// The maps of every level, then, where they are asked for, those of the layers alone.
 fn log_likelihood(
     levels: &[LevelFlow],
@@ -187,7 +149,8 @@ impl Detector for Ccnf {
             }
         }
         if self.scoring.known_at().is_empty() {
-            self.cluster(view, true)?;
+            let k = self.first_task.pseudo_classes;
+            self.levels.iter_mut().try_for_each(|l| l.cluster(view, k, true, &self.streams))?;
         }
         for class in view.classes().iter().filter(|c| !c.is_rehearsed()) {
             if !self.classes.iter().any(|c| c == class.name()) {
@@ -343,7 +306,8 @@ impl Detector for Ccnf {
     fn resume_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
         self.levels.iter_mut().try_for_each(|l| l.begin(view, false))?;
         if self.scoring.known_at().is_empty() {
-            self.cluster(view, false)?;
+            let k = self.first_task.pseudo_classes;
+            self.levels.iter_mut().try_for_each(|l| l.cluster(view, k, false, &self.streams))?;
         }
         self.arm(view, scope)
     }

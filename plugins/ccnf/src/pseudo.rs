@@ -1,5 +1,6 @@
 //! Pseudo-classes of the first stage: clusters of the images of a class.
 
+use crate::init::prototype;
 use crate::level::LevelFlow;
 use ccnf::prelude::*;
 use ccnf::rand::Rng;
@@ -53,6 +54,31 @@ impl Pseudo {
 }
 
 impl LevelFlow {
+    /// Cuts the first stage's images into `k` clusters per class (fewer than 2: nothing is cut) and gives each a row, unless a checkpoint has
+    /// brought them.
+    pub(crate) fn cluster(
+        &mut self,
+        view: &TrainView,
+        k: usize,
+        grow: bool,
+        streams: &Streams,
+    ) -> Result<()> {
+        if k < 2 || self.flow.is_identity() {
+            return Ok(());
+        }
+        let pseudo = Pseudo::new(self, view, k, streams)?;
+        let clusters = pseudo.clusters().cloned().collect::<Vec<_>>();
+        self.pseudo = Some(pseudo);
+        for cluster in clusters.iter().filter(|_| grow) {
+            let row = match self.flow.conditioner().wants_prototype() {
+                true => RowInit::Values(prototype(self, view, cluster)?),
+                false => RowInit::Random,
+            };
+            self.grow_cluster(cluster.name(), &row)?;
+        }
+        Ok(())
+    }
+
     /// Gives a cluster a row.
     pub(crate) fn grow_cluster(&mut self, name: &str, row: &RowInit) -> Result<()> {
         self.flow.conditioner_mut().grow(name, row)?;

@@ -6,7 +6,8 @@
 //! * a class that is known, a row of the wrong length and an unknown class are refused;
 //! * `set_row` changes that class's tensors alone, and `row` reads it back; a random row depends on the class's name alone;
 //! * gradients of the tables are exact and reach every trainable tensor;
-//! * `free` leaves every other tensor and the class's condition as they are; rows can be mixed; a class that is forgotten leaves no trace;
+//! * `free` leaves every other tensor and the class's condition as they are;
+//! * where it can: mixed rows are what they say, and a class that is forgotten leaves no trace;
 //! * a snapshot loaded into a fresh conditioner gives the same tables bit for bit.
 
 use super::common::{Must, close, dot, listed, perturb, refused, same_bits, unchanged};
@@ -15,8 +16,8 @@ use crate::finite_difference_error;
 use ccnf::core::hashes;
 use ccnf::dfdx::prelude::{HasShape, Rank0, SumTo};
 use ccnf::prelude::{
-    BlockCondition, Conditioner, ConditionerSpec, Error, Index, Mat, Owner, Result, RowInit, RowMix, Scalar,
-    Snapshot, Streams, Var, constant, gradients, mat,
+    BlockCondition, Conditioner, ConditionerSpec, Error, ErrorKind, Index, Mat, Owner, Result, RowInit,
+    RowMix, Scalar, Snapshot, Streams, Var, constant, gradients, mat,
 };
 
 /// Hidden widths of the blocks.
@@ -271,7 +272,11 @@ fn mixes(case: &Case<dyn Conditioner>) {
         let mix = RowMix { mix, shift: constant(&shift) };
         c.condition_mixed(&[2, 0], &mix, &(0..rows as u32).collect())
     };
-    let same = mixed(vec![1.0, 0.0, 0.0, 1.0], vec![0.0; 2 * width]).must(&at);
+    let same = match mixed(vec![1.0, 0.0, 0.0, 1.0], vec![0.0; 2 * width]) {
+        // It need not be able to.
+        Err(e) if e.kind() == ErrorKind::Usage => return,
+        same => same.must(&at),
+    };
     close(&all(same), &values(&*c, &[2, 0], &at), 1e-6, &format!("{at} that are the rows"));
     // Half of both and a shift, against a class with that row.
     let shift = Streams::new(6).normal("shift", width);
@@ -289,7 +294,11 @@ fn forgets(case: &Case<dyn Conditioner>) {
     let mut c = made(case, 1, &["a", "b"]);
     let (before, maps) = (hashes(&*c), values(&*c, &[0, 1], &at));
     c.grow("c", &RowInit::Random).must(&at);
-    c.forget("c").must(&at);
+    match c.forget("c") {
+        // It need not be able to.
+        Err(e) if e.kind() == ErrorKind::Usage => return,
+        done => done.must(&at),
+    }
     assert_eq!(hashes(&*c), before, "{at}: leaves traces");
     assert_eq!(c.classes(), ["a", "b"], "{at}: is still there");
     same_bits(&values(&*c, &[0, 1], &at), &maps, &at);
