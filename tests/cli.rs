@@ -167,6 +167,27 @@ fn a_scorer_that_looks_at_later_classes_makes_no_promise() {
 }
 
 #[test]
+fn likelihoods_of_an_untrained_start_can_be_compared_with_those_of_a_trained_row() {
+    let p = Place::new();
+    p.ok(&["run", "small.toml", "--out", "row"]);
+    p.ok(&["run", "small.toml", "--set", "train.later.steps=0", "--out", "init"]);
+    let [row, init] = ["row", "init"].map(|run| json(&p.path(run).join("metrics.json")));
+    assert_eq!(init["certificate"]["holds"], true);
+    for level in ["level0", "level1"] {
+        let (row, init) = (&row["nll"][level], &init["nll"][level]);
+        assert!(row[0][0].is_f64() && row[0] == init[0], "{level}: the first stages differ: {row}, {init}");
+        for (class, stage) in [(2, 1), (3, 2)] {
+            let (row, init) = (&row[stage][class], &init[stage][class]);
+            assert!(
+                row.as_f64() < init.as_f64(),
+                "{level}, class {class}: {row} trained, {init} at the start"
+            );
+        }
+        assert_eq!(row[1][2], row[2][2], "{level}: what was learnt before has changed");
+    }
+}
+
+#[test]
 fn joint_training_is_one_stage_with_undefined_forgetting() {
     let p = Place::new();
     p.ok(&["run", "small.toml", "--set", "strategy.kind=joint", "--out", "a"]);
