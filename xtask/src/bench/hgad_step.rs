@@ -89,7 +89,7 @@ impl Trainer {
         let (blocks, mixture) = (&self.blocks, &self.mixture);
         let (x, code) = (constant(&self.x), constant(&self.code));
         let position = RowTable { table: code, index: Some(self.cell.clone()) };
-        let condition = BlockCondition { class: None, position: Some(position), film: vec![] };
+        let condition = BlockCondition { class: None, position: Some(position), film: vec![], private: None };
         let (loss, (), mut grads) = gradients(|| {
             let (mut z, mut log_det) = (x, ccnf::tensor::constant_vec(vec![0.0; TOKENS])?);
             for block in blocks {
