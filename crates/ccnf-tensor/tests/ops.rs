@@ -111,6 +111,27 @@ fn an_affine_coupling_equals_its_twin_for_odd_and_even_widths() {
     }
 }
 
+#[test]
+fn an_affine_tail_equals_its_twin_and_the_coupling_that_contains_it() {
+    for (n, d, changed) in [(5, 4, 2), (300, 5, 2), (3, 3, 3)] {
+        let (x, raw) = (normal("x", n, d), normal("raw", n, 2 * changed));
+        for scale in [0.0, 0.7] {
+            let objective = |t: AffineTail| {
+                weigh(&t.y, "y") + (t.log_det.square().sum::<Rank0, _>() * 3.0 + weigh(&t.log_scale, "s"))
+            };
+            let own = |v: &[Var]| Ok(objective(ops::affine_tail(&v[0], &v[1], scale)?));
+            let twin = |v: &[Var]| Ok(objective(composed::affine_tail(&v[0], &v[1], scale)?));
+            if n < 10 { check(&[&x, &raw], own, twin) } else { drop(check_twin(&[&x, &raw], own, twin)) }
+        }
+    }
+    let (x, v) = (constant(&normal("x", 9, 6)), subnet_leaves(3, 5, 6));
+    let layers = subnet(&v.iter().map(constant).collect::<Vec<_>>(), 9, None);
+    let whole = ops::affine_coupling(&x, &layers, 0.7).unwrap();
+    let tail = ops::affine_tail(&x, &ops::chain(&x, &layers).unwrap(), 0.7).unwrap();
+    assert_eq!(tail.y.as_vec(), whole.y.as_vec());
+    assert_eq!(tail.log_det.as_vec(), whole.log_det.as_vec());
+}
+
 /// The gradients that a chain gives when only the leaves with `on` are trained equal those when all are.
 #[test]
 fn constants_get_no_gradient_and_change_no_other() {

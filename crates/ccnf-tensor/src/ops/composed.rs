@@ -4,6 +4,12 @@
 //!
 //! These functions trust their arguments; the checked entry points are in [`super`].
 
+mod maps;
+mod spline;
+
+pub use maps::{depthwise, haar, haar_inverse};
+pub use spline::spline_coupling;
+
 use super::transformer::normal_cdf_and_gelu_slope;
 use super::{Activation, AffineTail, AttentionSplit, Dropout, Index, Layer, RowTable};
 use crate::{Mat, Result, Scalar, TensorError, Var, VarVec, constant, constant_scalar, device, mat};
@@ -85,8 +91,8 @@ pub fn stack_rows(rows: &[Var]) -> Result<Var> {
     sum.ok_or_else(|| TensorError::shape("stack_rows", "at least one row", "none"))
 }
 
-/// The affine half of a coupling; `raw` is the subnet's output.
-fn affine_tail(x: &Var, raw: &Var, scale: f32) -> Result<AffineTail> {
+/// [`affine_tail`](super::affine_tail).
+pub fn affine_tail(x: &Var, raw: &Var, scale: f32) -> Result<AffineTail> {
     let d = x.shape().1;
     let db = raw.shape().1 / 2;
     let (xa, xb) = (columns(x, 0, d - db)?, columns(x, d - db, db)?);

@@ -1,12 +1,13 @@
-//! [`chain`](super::chain) and [`affine_coupling`](super::affine_coupling) on the CPU: chains of layers whose rows stay in the cache,
+//! [`chain`](super::chain), [`affine_coupling`](super::affine_coupling) and [`affine_tail`](super::affine_tail) on the CPU: chains of layers whose rows stay in the cache,
 //! with hand-written gradients that skip constants.
 
 use super::chain::{Chain, Kept, segment_len};
-use super::kernels::{exp, pieces, simd, tanh};
+use super::kernels::{ROWS, exp, pieces, simd, tanh};
 use super::raw::{self, read};
 use super::{AffineTail, Layer};
 use crate::{Result, Var};
-use dfdx::prelude::{HasShape, PutTape, Tape};
+use dfdx::prelude::{HasShape, Merge, PutTape, SplitTape, Tape};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// A buffer of `width` values per token, cut by segment; empty pieces where there is none.
@@ -123,6 +124,56 @@ pub(super) fn affine_coupling(x: &Var, layers: &[Layer], scale: f32) -> Result<A
             *grads.get_or_alloc_mut(chain.x())? = gx;
         }
         chain.add(&sums, grads)
+    });
+    Ok(AffineTail { y: y.put_tape(tape), log_det: log_det.put_tape(tape), log_scale: s.put_tape(tape) })
+}
+
+pub(super) fn affine_tail(x: &Var, raw: &Var, scale: f32) -> Result<AffineTail> {
+    let ((n, d), width) = (*x.shape(), raw.shape().1);
+    let db = width / 2;
+    let ((x, x_tape), (raw, raw_tape)) = (x.clone().split_tape(), raw.clone().split_tape());
+    let (x_on, raw_on) = (x_tape.is_on(), raw_tape.is_on());
+    let mut tape = x_tape.merge(raw_tape);
+    let (mut y, mut s, mut log_det) = (raw::zeros(n, d)?, raw::zeros(n, db)?, raw::scratch(n));
+    {
+        let (x, raw) = (raw::slice(&x)?, raw::slice(&raw)?);
+        let out = raw::slice_mut(&mut y)?.par_chunks_mut(ROWS * d);
+        let out = out.zip(raw::slice_mut(&mut s)?.par_chunks_mut(ROWS * db));
+        let out = out.zip(log_det.par_chunks_mut(ROWS));
+        let blocks = out.zip(x.par_chunks(ROWS * d).zip(raw.par_chunks(ROWS * width)));
+        blocks.for_each(|(((y, s), log_det), (x, raw))| {
+            simd(
+                #[inline(always)]
+                || tail(x, (raw, width), scale, (d, db), (y, s, log_det)),
+            );
+        });
+    }
+    let log_det = raw::tensor(log_det, (n,))?;
+    let (yg, lg, sg, saved) = (y.ghost(), log_det.ghost(), s.ghost(), s.clone());
+    tape.add_backward_op(move |grads| {
+        let gy = raw::take(grads.get_or_alloc_mut(&yg)?)?;
+        let gl = raw::take(grads.get_or_alloc_mut(&lg)?)?;
+        let gs = raw::take(grads.get_or_alloc_mut(&sg)?)?;
+        let mut gx = if x_on { Some(raw::take(grads.get_or_alloc_mut(&x)?)?) } else { None };
+        let mut g = raw::scratch(n * width);
+        let outputs = gy.par_chunks(ROWS * d).zip(gl.par_chunks(ROWS)).zip(gs.par_chunks(ROWS * db));
+        let inputs = read(&x).par_chunks(ROWS * d).zip(read(&saved).par_chunks(ROWS * db));
+        let targets = pieces(gx.as_mut().map(|g| &mut g[..]), ROWS * d, n.div_ceil(ROWS));
+        let targets = targets.into_par_iter().zip(g.par_chunks_mut(ROWS * width));
+        targets.zip(outputs).zip(inputs).for_each(|(((gx, g), ((y, log_det), gs)), (x, s))| {
+            let output = TailGradients { y, log_det, scale: gs };
+            simd(
+                #[inline(always)]
+                || tail_backward(x, s, scale, (d, db), &output, (gx, g, width)),
+            );
+        });
+        if let Some(gx) = gx {
+            *grads.get_or_alloc_mut(&x)? = gx;
+        }
+        if raw_on {
+            grads.get_or_alloc_mut(&raw)?.iter_mut().zip(&g).for_each(|(a, b)| *a += *b);
+        }
+        Ok(())
     });
     Ok(AffineTail { y: y.put_tape(tape), log_det: log_det.put_tape(tape), log_scale: s.put_tape(tape) })
 }

@@ -7,6 +7,10 @@
 //! |---|---|
 //! | [`chain`] | layers `h = film(act(h W^T + tables))` one after the other: a conditioned subnet |
 //! | [`affine_coupling`] | an affine (or additive) coupling with its log-determinant, subnet included |
+//! | [`affine_tail`] | the affine coupling under a subnet's output |
+//! | [`depthwise`] | depthwise 3x3 convolution of maps with a skip |
+//! | [`haar`], [`haar_inverse`] | the Haar step: 2x2 patches become tokens |
+//! | [`spline_coupling`] | a coupling by rational-quadratic splines with its log-determinant |
 //! | [`linear`] | `x W^T + b` |
 //! | [`split_cols`] | column blocks of a matrix |
 //! | [`stack_rows`] | one matrix from single rows |
@@ -31,9 +35,14 @@ mod fused_attention;
 #[cfg(not(feature = "cuda"))]
 mod fused_chain;
 #[cfg(not(feature = "cuda"))]
+mod fused_maps;
+#[cfg(not(feature = "cuda"))]
 mod fused_rows;
 #[cfg(not(feature = "cuda"))]
+mod fused_spline;
+#[cfg(not(feature = "cuda"))]
 mod kernels;
+mod maps;
 #[cfg(not(feature = "cuda"))]
 mod pass;
 #[cfg(not(feature = "cuda"))]
@@ -44,8 +53,11 @@ mod product;
 mod raw;
 #[cfg(not(feature = "cuda"))]
 mod row_sums;
+mod spline;
 mod transformer;
 
+pub use maps::{Grid, depthwise, haar, haar_inverse};
+pub use spline::{MIN_SIZE, MIN_SLOPE, Spline, SplineTail, spline_coupling, spline_inverse};
 pub use transformer::{AttentionSplit, Dropout, attention, dropout, gather_rows, gelu, layer_norm};
 
 use crate::{Mat, Result, Scalar, TensorError, Var, VarVec};
@@ -227,6 +239,20 @@ pub fn affine_coupling(x: &Var, layers: &[Layer], scale: f32) -> Result<AffineTa
     return fused_chain::affine_coupling(x, layers, scale);
     #[cfg(feature = "cuda")]
     return composed::affine_coupling(x, layers, scale);
+}
+
+/// The affine part of [`affine_coupling`] alone, under the output `raw`, `[N, 2 D_b]`, of a subnet that is more than a chain of layers.
+/// The caller answers for `raw` depending on `x_a` alone.
+pub fn affine_tail(x: &Var, raw: &Var, scale: f32) -> Result<AffineTail> {
+    let ((n, d), (rows, outputs)) = (*x.shape(), *raw.shape());
+    if rows != n || outputs % 2 != 0 || outputs == 0 || outputs / 2 > d {
+        let wanted = format!("[{n}, 2 * D_b] with D_b at most {d}");
+        return Err(TensorError::shape("affine_tail", wanted, format!("{:?}", raw.shape())));
+    }
+    #[cfg(not(feature = "cuda"))]
+    return fused_chain::affine_tail(x, raw, scale);
+    #[cfg(feature = "cuda")]
+    return composed::affine_tail(x, raw, scale);
 }
 
 /// `y[:, j] = x[:, order[j]]`; `order` is a permutation of the columns.
