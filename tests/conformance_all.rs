@@ -18,7 +18,7 @@ fn the_bundle_registers_these_components_and_no_others() {
         ("encoder", &["efficientnet-lite0", "features", "onnx", "pyramid"]),
         ("detector", &["ccnf", "hgad", "iuf", "mahalanobis", "patch-memory"]),
         ("layer", &["factor", "whitening"]),
-        ("coupling", &["additive", "affine", "all-in-one"]),
+        ("coupling", &["additive", "affine", "all-in-one", "spline"]),
         ("conditioner", &["embedding", "film", "prototype"]),
         ("regularizer", &["balance", "entropy", "latent-variance", "log-det", "mutual-information", "scale"]),
         ("scorer", &["likelihood", "likelihood-entropy"]),
@@ -43,7 +43,8 @@ fn couplings_conform_under_other_configs() {
     for subnet in [literal, plain] {
         let extra = Extra::default()
             .with("coupling", "affine", json!({ "clamp": 1.9, "warmup_steps": 0, "subnet": subnet }))
-            .with("coupling", "additive", json!({ "subnet": subnet }));
+            .with("coupling", "additive", json!({ "subnet": subnet }))
+            .with("coupling", "spline", json!({ "bins": 2, "bound": 2.5, "subnet": subnet }));
         conformance::couplings(&extra);
     }
     for (name, private, adapter_norm) in
@@ -148,7 +149,8 @@ fn ccnf_detectors_of_other_parts_conform() {
     });
     let all_in_one =
         json!({ "blocks": 2, "position": 8, "mixing": "none", "coupling": { "kind": "all-in-one" } });
-    for keys in [film, additive, all_in_one] {
+    let spline = json!({ "blocks": 2, "position": 8, "coupling": { "kind": "spline" } });
+    for keys in [film, additive, all_in_one, spline] {
         conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
     }
 }
@@ -331,7 +333,9 @@ fn manifest_of(spec: &SyntheticSpec) -> String {
 }
 
 #[test]
-#[should_panic(expected = "coupling `afine`: not registered; there are: additive, affine, all-in-one")]
+#[should_panic(
+    expected = "coupling `afine`: not registered; there are: additive, affine, all-in-one, spline"
+)]
 fn a_name_that_is_not_registered_is_said() {
     conformance::coupling("afine", &Extra::default());
 }

@@ -1,13 +1,15 @@
-//! Invertible couplings: `affine`, `additive` and `all-in-one`, with the conditioned subnet they share.
+//! Invertible couplings: `affine`, `additive`, `all-in-one` and `spline`, with the conditioned subnet they share.
 
 mod additive;
 mod affine;
 mod all_in_one;
 mod private;
+mod spline;
 mod subnet;
 
 pub use additive::{Additive, AdditiveConfig};
 pub use affine::{Affine, AffineConfig};
 pub use all_in_one::{AllInOne, AllInOneConfig, SoftClamp};
 pub use private::PrivateConfig;
+pub use spline::{Spline, SplineConfig};
 pub use subnet::{LastLayer, SpectralConfig, Subnet, SubnetConfig};
