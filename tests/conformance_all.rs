@@ -40,7 +40,8 @@ fn couplings_conform() {
 fn couplings_conform_under_other_configs() {
     let literal = json!({ "spectral_norm": "literal", "last_layer": "uniform", "output_gain": 0.3 });
     let plain = json!({ "spectral_norm": "off", "layers": 1, "hidden": 9 });
-    for subnet in [literal, plain] {
+    let context = json!({ "context": "depthwise", "layers": 2, "hidden": 6 });
+    for subnet in [literal, plain, context] {
         let extra = Extra::default()
             .with("coupling", "affine", json!({ "clamp": 1.9, "warmup_steps": 0, "subnet": subnet }))
             .with("coupling", "additive", json!({ "subnet": subnet }))
@@ -150,7 +151,13 @@ fn ccnf_detectors_of_other_parts_conform() {
     let all_in_one =
         json!({ "blocks": 2, "position": 8, "mixing": "none", "coupling": { "kind": "all-in-one" } });
     let spline = json!({ "blocks": 2, "position": 8, "coupling": { "kind": "spline" } });
-    for keys in [film, additive, all_in_one, spline] {
+    let context = json!({
+        "blocks": 2, "position": 8,
+        "coupling": { "kind": "affine", "subnet": { "context": "depthwise" } },
+        "conditioner": { "kind": "film", "width": 6 },
+        "regularizers": [{ "kind": "mutual-information", "hard": true }, { "kind": "latent-variance" }],
+    });
+    for keys in [film, additive, all_in_one, spline, context] {
         conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
     }
 }

@@ -46,6 +46,7 @@ fn build(v: &Vectors, film: bool, before: bool, mode: &str) -> Case {
     let spec = CouplingSpec {
         scope: "block0".into(),
         dim: d,
+        grid: Grid { height: 1, width: 1 },
         class_width: conditioner.input_width(),
         position_width: v.get("in.pos").shape[1],
         warmup_steps: 1000,

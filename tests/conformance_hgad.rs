@@ -27,6 +27,7 @@ fn block(v: &Vectors, clamp: &str) -> Box<dyn Coupling> {
     let spec = CouplingSpec {
         scope: "block0".into(),
         dim: v.get("in.x").shape[1],
+        grid: Grid { height: 1, width: 1 },
         class_width: 0,
         position_width: v.get("in.cond").shape[1],
         warmup_steps: 0,

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::Stateful;
 use ccnf_tensor::dfdx::prelude::{HasShape, TryMatMul};
-use ccnf_tensor::ops::{Film, Index, RowTable};
+use ccnf_tensor::ops::{Film, Grid, Index, RowTable};
 use ccnf_tensor::{Mat, Scalar, Shareable, Streams, Var, VarVec, constant};
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ pub struct CouplingSpec {
     pub scope: String,
     /// Dimension `D` of the tokens, at least 2.
     pub dim: usize,
+    /// The map that the tokens belong to.
+    pub grid: Grid,
     /// Columns of the class rows appended to the subnet's input (0: none).
     pub class_width: usize,
     /// Columns of the position code appended to the subnet's input (0: none).
@@ -52,12 +54,18 @@ pub struct CouplingSpec {
 
 /// One invertible step of a flow, registered as kind `coupling`.
 ///
-/// Contract: `x`, `y` are `[N, D]`, tokens are independent; `inverse(forward(x).y)` is `x` within 1e-4; `log_det` is the log of the
+/// Contract: `x`, `y` are `[N, D]`; tokens are independent, or, for a coupling that [needs whole maps](Coupling::needs_maps), maps are;
+/// `inverse(forward(x).y)` is `x` within 1e-4; `log_det` is the log of the
 /// absolute Jacobian determinant, in nats; gradients reach every trainable parameter, `x` and the condition's tables;
 /// without [`begin_step`](Coupling::begin_step) a forward changes nothing.
 pub trait Coupling: Stateful + Shareable {
     /// Widths of the subnet's hidden layers: what a modulating conditioner must generate for.
     fn hidden(&self) -> Vec<usize>;
+    /// Whether a token's result depends on the others of its map. Then the tokens of a call are whole maps of the spec's grid, row after
+    /// row, one map after the other, each map of one class. The log-determinant of a map is the sum of those of its tokens.
+    fn needs_maps(&self) -> bool {
+        false
+    }
     /// `(x, condition) -> (y, log-det)`.
     fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<CouplingOutput>;
     /// `(y, condition) -> x`.
@@ -190,7 +198,7 @@ crate::component_kind!(Conditioner, "conditioner", ConditionerSpec);
 pub struct FlowOutput {
     /// Feature dimension `D`.
     pub dim: usize,
-    /// Latents, `[N, D]`.
+    /// Latents, `[N, D]`. Of a flow that joins tokens they have fewer rows of more dims.
     pub z: Var,
     /// `J`, `[N]`: log-determinant of the whole flow.
     pub log_det: VarVec,
@@ -202,7 +210,7 @@ pub struct FlowOutput {
     pub log_prob_negative: Option<VarVec>,
     /// Log-scales of the blocks.
     pub log_scales: Vec<Var>,
-    /// Class of each token, counted within the step.
+    /// Class of each row of `z`, counted within the step.
     pub class: Index,
     /// Number of classes in the step.
     pub classes: usize,

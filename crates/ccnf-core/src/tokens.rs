@@ -44,6 +44,32 @@ pub fn sample_tokens(
     Ok(TokenBatch { x: mat(x, class.len(), d)?, class: class.into(), position: position.into() })
 }
 
+/// All tokens of whole images, equally many images of each class of the view (class-balanced): about `tokens` tokens, at least one image
+/// per class. Images are drawn with replacement.
+pub fn sample_maps(
+    view: &TrainView,
+    level: usize,
+    tokens: usize,
+    standard: &Standardization,
+    rng: &mut impl Rng,
+) -> Result<TokenBatch> {
+    let spec = &view.levels()[level];
+    let (d, cells) = (spec.channels, spec.tokens());
+    let classes = view.classes().len().max(1);
+    let images = (tokens / cells.max(1) / classes).max(1);
+    let (mut x, mut class, mut position) =
+        (Vec::with_capacity(images * classes * spec.len()), vec![], vec![]);
+    for (c, of_class) in view.classes().iter().enumerate() {
+        for _ in 0..images {
+            let image = rng.gen_range(0..of_class.len());
+            standard.push(&of_class.image(image, level)?, &mut x);
+            class.resize(class.len() + cells, c as u32);
+            position.extend(0..cells as u32);
+        }
+    }
+    Ok(TokenBatch { x: mat(x, class.len(), d)?, class: class.into(), position: position.into() })
+}
+
 /// Fails for a class that cannot be drawn from: one without images, or with images of another size than the levels say.
 pub fn check_trainable(class: &TrainClass, levels: &[LevelSpec]) -> Result<()> {
     if class.is_empty() {
@@ -171,6 +197,23 @@ mod tests {
         let mut z = vec![];
         s.push(&[4.0 + 5f32.sqrt(), 1.1], &mut z);
         assert!((z[0] - 1.0).abs() < 1e-6 && (z[1] - 1.0).abs() < 1e-6, "{z:?}");
+    }
+
+    #[test]
+    fn whole_maps_are_drawn_equally_per_class_and_at_least_one() {
+        // maps of two tokens, class 0 with two images
+        let view = view(&[&[&[0.0, 1.0, 2.0, 3.0], &[10.0, 11.0, 12.0, 13.0]], &[&[20.0, 21.0, 22.0, 23.0]]]);
+        let standard = Standardization::new("level0", 2).unwrap();
+        for (tokens, images) in [(1, 1), (11, 2), (12, 3)] {
+            let mut rng = ccnf_tensor::Streams::new(5).stream("maps", 0);
+            let batch = sample_maps(&view, 0, tokens, &standard, &mut rng).unwrap();
+            let wanted: Vec<u32> = [0, 1].iter().flat_map(|c| vec![*c; 2 * images]).collect();
+            assert_eq!(batch.class[..], wanted, "{tokens} tokens");
+            assert!(batch.position.chunks(2).all(|p| p == [0, 1]));
+            for map in batch.x.as_vec().chunks(4) {
+                assert!(map.windows(2).all(|w| w[1] == w[0] + 1.0), "{map:?} is not one image");
+            }
+        }
     }
 
     #[test]

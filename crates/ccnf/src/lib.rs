@@ -71,7 +71,7 @@ pub mod prelude {
         UpdateRule, Values, unknown_class, update, update_with,
     };
     pub use ccnf_tensor::ops;
-    pub use ccnf_tensor::ops::{Film, Index, RowTable};
+    pub use ccnf_tensor::ops::{Film, Grid, Index, RowTable};
     pub use ccnf_tensor::{
         Adam, Grads, Mat, Owner, Param, Role, Scalar, SpectralMode, SpectralNorm, Streams, Var, VarVec,
         check_finite, constant, gradients, mat, tracked,

@@ -49,6 +49,9 @@ pub struct CcnfConfig {
     /// How many of the last blocks have private parts for the classes that are learnt after the first stage
     /// (`coupling.subnet.private` says which); 0: none.
     pub private_blocks: usize,
+    /// Haar steps: after so many blocks 2x2 tokens are joined to one of four times as many dims, on which the blocks behind work; ascending.
+    /// Every level's map must have even sides there. A step of training then takes whole maps.
+    pub haar: Vec<usize>,
     /// Scores every level a second time with the layers alone; the maps of both are averaged like those of two levels.
     pub identity_maps: bool,
     /// Width of the position code that enters every subnet; a multiple of 4, 0: none.
@@ -80,6 +83,7 @@ impl Default for CcnfConfig {
             folds: 4,
             blocks: 8,
             private_blocks: 0,
+            haar: vec![],
             identity_maps: false,
             position: 64,
             mixing: Mixing::Rotation,

@@ -2,6 +2,8 @@
 
 use crate::config::{CcnfConfig, Mixing};
 use crate::groups::Conditions;
+use crate::loss::log_prior;
+use crate::scales::Scales;
 use ccnf::prelude::*;
 use ccnf::rand::seq::SliceRandom;
 use std::sync::Arc;
@@ -22,9 +24,9 @@ pub struct FlowSpec {
 /// What a forward pass gives.
 #[derive(Debug, Clone)]
 pub struct FlowForward {
-    /// Latents, `[N, D]`.
+    /// Latents, `[N, D]`; behind Haar steps those of the joined tokens.
     pub z: Var,
-    /// `ln |det dz/dx|`, `[N]`.
+    /// `ln |det dz/dx|`, `[N]`; that of a joined token in equal parts on its tokens.
     pub log_det: VarVec,
     /// Log-scales of the blocks that have them.
     pub log_scales: Vec<Var>,
@@ -36,7 +38,7 @@ struct Block {
     mix: Option<Param>,
 }
 
-/// `z = f(x; class, position)`; per block a coupling, then the mixing. The last blocks may have private parts for some classes: the
+/// `z = f(x; class, position)`; per block a coupling, then the mixing; between blocks there may be Haar steps. The last blocks may have private parts for some classes: the
 /// tokens of such a class go through them by themselves.
 pub struct Flow {
     level: LevelSpec,
@@ -47,30 +49,35 @@ pub struct Flow {
     private: Vec<Arc<str>>,
     mixing: Mixing,
     conditioner: Box<dyn Conditioner>,
-    /// Position code, `[h * w, P]`.
-    position: Option<Mat>,
+    scales: Scales,
+    /// Position codes, `[h * w, P]`, of the grids of the scales; none without position.
+    positions: Vec<Mat>,
 }
 
 impl Flow {
     /// Builds a flow from the detector's config section.
     pub fn new<S>(config: &CcnfConfig, build: &Build<'_, S>, spec: &FlowSpec) -> Result<Self> {
-        let d = spec.level.channels;
-        let position = if config.position == 0 {
-            None
-        } else {
-            let code = ccnf::data::position_code(spec.level.height, spec.level.width, config.position)
+        let scales = Scales::new(config, build, &spec.level)?;
+        let mut positions = Vec::new();
+        for depth in (0..scales.depths()).filter(|_| config.position > 0) {
+            let Grid { height, width } = scales.grid(depth);
+            let code = ccnf::data::position_code(height, width, config.position)
                 .map_err(|e| build.error("position", e.message()))?;
-            Some(mat(code, spec.level.tokens(), config.position)?)
-        };
-        let conditioner_spec = ConditionerSpec { scope: spec.scope.clone(), dim: d, streams: spec.streams };
+            positions.push(mat(code, height * width, config.position)?);
+        }
+        let (scope, dim) = (spec.scope.clone(), spec.level.channels);
+        let conditioner_spec = ConditionerSpec { scope, dim, streams: spec.streams };
         let mut conditioner =
             build.part::<dyn Conditioner>("conditioner", &config.conditioner, &conditioner_spec)?;
         let mut blocks = Vec::new();
         for b in 0..config.blocks {
             let scope = format!("{}.block{b}", spec.scope);
+            let depth = scales.depth(b);
+            let d = spec.level.channels << (2 * depth);
             let coupling_spec = CouplingSpec {
                 scope: scope.clone(),
                 dim: d,
+                grid: scales.grid(depth),
                 class_width: conditioner.input_width(),
                 position_width: config.position,
                 warmup_steps: spec.warmup_steps,
@@ -99,15 +106,40 @@ impl Flow {
                 .error("private_blocks", "the coupling has no private parts")
                 .help("set coupling.subnet.private to \"low-rank\" or \"copy\""));
         }
-        Ok(Flow {
+        let flow = Flow {
             level: spec.level.clone(),
             blocks,
             first_private: shared,
             private: vec![],
             mixing: config.mixing,
             conditioner,
-            position,
-        })
+            scales,
+            positions,
+        };
+        if flow.needs_maps() && config.first_task.mixes() {
+            return Err(build
+                .error(
+                    "first_task",
+                    "noise, mixup and episodes work on tokens, and this flow needs whole maps",
+                )
+                .help("leave out `haar` and coupling.subnet.context, or these switches of the first task"));
+        }
+        Ok(flow)
+    }
+
+    /// Whether the tokens of a call must be whole maps, for a Haar step or a coupling ([`Coupling::needs_maps`]).
+    pub fn needs_maps(&self) -> bool {
+        !self.scales.is_flat() || self.blocks.iter().any(|b| b.coupling.needs_maps())
+    }
+
+    /// `log N(z; 0, I)` per token; that of a joined token in equal parts on its tokens.
+    pub fn log_prior(&self, z: &Var) -> Result<VarVec> {
+        self.scales.spread(log_prior(z)?)
+    }
+
+    /// The class of every row of the latents, where `class` says it of every token.
+    pub fn latent_classes(&self, class: &Index) -> Result<Index> {
+        self.scales.joined(class, self.scales.depths() - 1)
     }
 
     /// Gives a known class what classes of later stages have of their own: what the conditioner has for them, and private parts of the
@@ -147,7 +179,13 @@ impl Flow {
     /// The condition of tokens for every block: `classes` are indices of known classes, `token` each token's entry there, `position`
     /// each token's cell.
     pub fn condition(&self, classes: &[usize], token: &Index, position: &Index) -> Result<Conditions> {
-        let all = self.at(position, self.conditioner.condition(classes, token)?);
+        let mut all = self.at(position, self.conditioner.condition(classes, token)?)?;
+        for depth in 1..self.scales.depths() {
+            let joined = self.scales.joined(token, depth)?;
+            let joined = self.at(position, self.conditioner.condition(classes, &joined)?)?;
+            let both = all.iter_mut().zip(joined).enumerate();
+            both.filter(|(b, _)| self.scales.depth(*b) == depth).for_each(|(_, (to, from))| *to = from);
+        }
         let names = self.conditioner.classes();
         let owner = |class: &usize| {
             let name = names.get(*class)?;
@@ -166,17 +204,27 @@ impl Flow {
         token: &Index,
         position: &Index,
     ) -> Result<Conditions> {
-        let all = self.at(position, self.conditioner.condition_mixed(classes, rows, token)?);
+        let all = self.at(position, self.conditioner.condition_mixed(classes, rows, token)?)?;
         Ok(Conditions::new(all, &[], token, self.blocks.len()))
     }
 
-    /// Adds the position code of every token.
-    fn at(&self, position: &Index, mut blocks: Vec<BlockCondition>) -> Vec<BlockCondition> {
-        if let Some(code) = &self.position {
-            let table = RowTable { table: constant(code), index: Some(position.clone()) };
-            blocks.iter_mut().for_each(|c| c.position = Some(table.clone()));
+    /// Adds the position code of every token that a block sees.
+    fn at(&self, position: &Index, mut blocks: Vec<BlockCondition>) -> Result<Vec<BlockCondition>> {
+        use ccnf::dfdx::prelude::HasShape;
+        for (depth, code) in self.positions.iter().enumerate() {
+            let index = match depth {
+                0 => position.clone(),
+                _ => {
+                    // Whole maps: the cells follow each other.
+                    let (n, tokens) = (self.scales.joined(position, depth)?.len(), code.shape().0);
+                    (0..n).map(|k| (k % tokens) as u32).collect()
+                }
+            };
+            let table = RowTable { table: constant(code), index: Some(index) };
+            let here = blocks.iter_mut().enumerate().filter(|(b, _)| self.scales.depth(*b) == depth);
+            here.for_each(|(_, c)| c.position = Some(table.clone()));
         }
-        blocks
+        Ok(blocks)
     }
 
     fn order(mix: &Param) -> Index {
@@ -224,7 +272,15 @@ impl Flow {
         conditions: &[BlockCondition],
         visit: &mut impl FnMut(usize, &Var) -> Result<()>,
     ) -> Result<FlowForward> {
+        use ccnf::dfdx::prelude::HasShape;
+        // Log-determinants of the tokens before each Haar step.
+        let mut finer = Vec::new();
         for (b, (block, condition)) in blocks.iter().zip(conditions).enumerate() {
+            if self.scales.begins(first + b) {
+                at.z = ops::haar(&at.z, self.scales.grid(finer.len()))?;
+                let none = ccnf::tensor::constant_vec(vec![0.0; at.z.shape().0])?;
+                finer.push(std::mem::replace(&mut at.log_det, none));
+            }
             let out = block.coupling.forward(&at.z, condition)?;
             at.log_det = at.log_det + out.log_det;
             at.log_scales.extend(out.log_scale);
@@ -234,6 +290,9 @@ impl Flow {
                 _ => out.y,
             };
             visit(first + b, &at.z)?;
+        }
+        while let Some(before) = finer.pop() {
+            at.log_det = before + self.scales.spread_once(at.log_det, finer.len() + 1)?;
         }
         Ok(at)
     }
@@ -259,9 +318,10 @@ impl Flow {
     /// Back through `blocks`.
     fn back(&self, blocks: &[Block], z: Mat, conditions: &[BlockCondition]) -> Result<Mat> {
         use ccnf::dfdx::prelude::HasShape;
-        let (n, d) = *z.shape();
         let mut h = z;
-        for (block, condition) in blocks.iter().zip(conditions).rev() {
+        // Only a flow without private blocks has Haar steps; then these are all its blocks.
+        for (b, (block, condition)) in blocks.iter().zip(conditions).enumerate().rev() {
+            let (n, d) = *h.shape();
             let v = match (&block.mix, self.mixing) {
                 (Some(mix), Mixing::Rotation) => {
                     // v_row = y_row R, because R is orthogonal.
@@ -279,6 +339,10 @@ impl Flow {
                 _ => h,
             };
             h = block.coupling.inverse(&v, condition)?;
+            if self.scales.begins(b) {
+                let fine = ops::haar_inverse(&constant(&h), self.scales.grid(self.scales.depth(b) - 1))?;
+                h = mat(fine.as_vec(), 4 * n, d / 4)?;
+            }
         }
         Ok(h)
     }

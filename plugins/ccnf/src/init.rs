@@ -23,7 +23,7 @@ pub enum RowInitConfig {
     Random,
 }
 
-/// Tokens on which candidates are compared.
+/// Tokens on which candidates are compared, about as many where they are whole maps.
 const TOKENS: usize = 1024;
 
 /// The start row of `class`, before it is added to `level`'s flow. Without known classes the row is random; a conditioner may want the
@@ -124,6 +124,14 @@ fn tokens(
     let class = source.view.classes().iter().find(|c| c.name() == class.name()).unwrap_or(class);
     let mut rng = streams.stream(&format!("init.level{}.{}", level.number, class.name()), 0);
     let (mut x, mut position) = (Vec::new(), Vec::new());
+    if level.flow.needs_maps() {
+        for _ in 0..(TOKENS / spec.tokens().max(1)).max(1) {
+            let image = rng.gen_range(0..class.len());
+            source.standard.push(&class.image(image, source.level)?, &mut x);
+            position.extend(0..spec.tokens() as u32);
+        }
+        return Ok((mat(x, position.len(), spec.channels)?, position.into()));
+    }
     for _ in 0..TOKENS {
         let cell = rng.gen_range(0..spec.tokens());
         let image = rng.gen_range(0..class.len());

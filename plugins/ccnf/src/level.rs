@@ -10,7 +10,7 @@ use crate::loss::{log_prior, output_under, step_loss};
 use crate::prepared::Prepared;
 use crate::projection::Projection;
 use crate::pseudo::Pseudo;
-use ccnf::core::{Standardization, Teacher, TokenBatch, TrainConfig, sample_tokens};
+use ccnf::core::{Standardization, Teacher, TokenBatch, TrainConfig, sample_maps, sample_tokens};
 use ccnf::prelude::*;
 use ccnf::rand::Rng;
 
@@ -62,7 +62,7 @@ impl LevelFlow {
         }
         let conditions = self.flow.condition(classes, token, position)?;
         let f = self.flow.forward(&constant(x), &conditions)?;
-        let prior = log_prior(&f.z)?.as_vec();
+        let prior = self.flow.log_prior(&f.z)?.as_vec();
         Ok(prior.iter().zip(f.log_det.as_vec()).map(|(a, b)| a + b).collect())
     }
 
@@ -120,8 +120,11 @@ impl LevelFlow {
         let stage = view.stage();
         let mut rng = streams.stream(&format!("train.stage{stage}.level{}", self.number), step);
         let source = self.source(view)?;
-        let batch =
-            sample_tokens(source.view, source.level, train.phase(stage).tokens, source.standard, &mut rng)?;
+        let tokens = train.phase(stage).tokens;
+        let batch = match self.flow.needs_maps() {
+            true => sample_maps(source.view, source.level, tokens, source.standard, &mut rng)?,
+            false => sample_tokens(source.view, source.level, tokens, source.standard, &mut rng)?,
+        };
         let known = self.flow.conditioner().classes();
         let classes = source.view.places_in(&known)?;
         self.flow.begin_step((stage == 0).then_some(step))?;
@@ -203,7 +206,8 @@ impl LevelFlow {
         Ok((Some(mixed(config, batch, classes.len(), width, fitted, noise, rng)?), gain))
     }
 
-    /// One wrong class per token (index of a known class), where a regulariser with weight asks for it and another class is known.
+    /// One wrong class per token (index of a known class), the same for a whole map where the flow needs whole maps; where a regulariser
+    /// with weight asks for it and another class is known.
     fn negatives(
         &self,
         batch: &TokenBatch,
@@ -216,31 +220,31 @@ impl LevelFlow {
         // A cluster counts as its class, and is nobody's wrong class.
         let known = known - self.pseudo_rows.len();
         let (Some(kind), true) = (wanted, known > 1) else { return Ok(None) };
+        // Tokens that go together.
+        let group = if self.flow.needs_maps() { self.flow.level().tokens().max(1) } else { 1 };
         let parent = |c: usize| self.pseudo.as_ref().map_or(c, |p| p.parents[c]);
-        let truth = batch.class.iter().map(|c| classes[parent(*c as usize)] as u32);
+        let truth = batch.class.iter().step_by(group).map(|c| classes[parent(*c as usize)] as u32);
+        let spread = |chosen: Vec<u32>| -> Vec<u32> {
+            chosen.into_iter().flat_map(|c| std::iter::repeat_n(c, group)).collect()
+        };
         if kind == Negative::Uniform {
-            return Ok(Some(
-                truth
-                    .map(|t| {
-                        let other = rng.gen_range(0..known as u32 - 1);
-                        other + u32::from(other >= t)
-                    })
-                    .collect(),
-            ));
+            let other = |t: u32| {
+                let other = rng.gen_range(0..known as u32 - 1);
+                other + u32::from(other >= t)
+            };
+            return Ok(Some(spread(truth.map(other).collect())));
         }
-        let likelihoods =
-            (0..known).map(|c| self.log_prob(&batch.x, &batch.position, c)).collect::<Result<Vec<_>>>()?;
-        Ok(Some(
-            truth
-                .enumerate()
-                .map(|(n, t)| {
-                    let others = (0..known as u32).filter(|c| *c != t);
-                    others.fold(u32::from(t == 0), |best, c| {
-                        if likelihoods[c as usize][n] > likelihoods[best as usize][n] { c } else { best }
-                    })
-                })
-                .collect(),
-        ))
+        let of_group = |all: Vec<f32>| all.chunks(group).map(|g| g.iter().sum()).collect::<Vec<f32>>();
+        let likelihoods = (0..known)
+            .map(|c| self.log_prob(&batch.x, &batch.position, c).map(of_group))
+            .collect::<Result<Vec<_>>>()?;
+        let hardest = |(n, t): (usize, u32)| {
+            let others = (0..known as u32).filter(|c| *c != t);
+            others.fold(u32::from(t == 0), |best, c| {
+                if likelihoods[c as usize][n] > likelihoods[best as usize][n] { c } else { best }
+            })
+        };
+        Ok(Some(spread(truth.enumerate().map(hardest).collect())))
     }
 
     /// Finds where a loss stopped being finite.

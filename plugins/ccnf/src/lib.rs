@@ -15,6 +15,7 @@ mod loss;
 mod prepared;
 mod projection;
 mod pseudo;
+mod scales;
 
 pub use config::{Basis, CcnfConfig, Mixing};
 pub use detector::Ccnf;

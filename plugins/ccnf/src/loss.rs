@@ -64,7 +64,7 @@ pub(crate) fn output_under(
 ) -> Result<FlowOutput> {
     let dim = x.shape().1;
     let forward = flow.forward(x, conditions)?;
-    let log_prior = log_prior(&forward.z)?;
+    let log_prior = flow.log_prior(&forward.z)?;
     let log_prob = log_prior.clone() + forward.log_det.clone();
     let log_prob_negative = match negatives {
         None => None,
@@ -75,7 +75,7 @@ pub(crate) fn output_under(
             let entry = n.iter().map(|c| known.partition_point(|k| *k < *c as usize) as u32).collect();
             let conditions = flow.condition(&known, &entry, position)?;
             let f = flow.forward(x, &conditions)?;
-            Some(self::log_prior(&f.z)? + f.log_det)
+            Some(flow.log_prior(&f.z)? + f.log_det)
         }
     };
     Ok(FlowOutput {
@@ -86,7 +86,7 @@ pub(crate) fn output_under(
         log_prob,
         log_prob_negative,
         log_scales: forward.log_scales,
-        class: class.clone(),
+        class: flow.latent_classes(class)?,
         classes,
     })
 }

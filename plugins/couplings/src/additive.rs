@@ -47,6 +47,10 @@ impl Coupling for Additive {
         self.subnet.hidden()
     }
 
+    fn needs_maps(&self) -> bool {
+        self.subnet.needs_maps()
+    }
+
     fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<CouplingOutput> {
         use ccnf::dfdx::prelude::HasShape;
         let t = self.subnet.forward(x, condition)?;

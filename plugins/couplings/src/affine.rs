@@ -70,8 +70,15 @@ impl Coupling for Affine {
         self.subnet.hidden()
     }
 
+    fn needs_maps(&self) -> bool {
+        self.subnet.needs_maps()
+    }
+
     fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<CouplingOutput> {
-        let tail = ops::affine_coupling(x, &self.subnet.layers(condition)?, self.scale())?;
+        let tail = match self.subnet.needs_maps() {
+            true => ops::affine_tail(x, &self.subnet.forward(x, condition)?, self.scale())?,
+            false => ops::affine_coupling(x, &self.subnet.layers(condition)?, self.scale())?,
+        };
         Ok(CouplingOutput { y: tail.y, log_det: tail.log_det, log_scale: Some(tail.log_scale) })
     }
 

@@ -12,4 +12,4 @@ pub use affine::{Affine, AffineConfig};
 pub use all_in_one::{AllInOne, AllInOneConfig, SoftClamp};
 pub use private::PrivateConfig;
 pub use spline::{Spline, SplineConfig};
-pub use subnet::{LastLayer, SpectralConfig, Subnet, SubnetConfig};
+pub use subnet::{Context, LastLayer, SpectralConfig, Subnet, SubnetConfig};

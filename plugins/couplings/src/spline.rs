@@ -62,6 +62,10 @@ impl Coupling for Spline {
         self.subnet.hidden()
     }
 
+    fn needs_maps(&self) -> bool {
+        self.subnet.needs_maps()
+    }
+
     fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<CouplingOutput> {
         let raw = self.subnet.forward(x, condition)?;
         let tail = ops::spline_coupling(x, &raw, &self.splines)?;

@@ -1,4 +1,5 @@
-//! The conditioned subnet of a coupling: `Linear - ReLU (- FiLM)` per hidden layer, then `Linear`.
+//! The conditioned subnet of a coupling: `Linear - ReLU (- FiLM)` per hidden layer, then `Linear`; where the config says so, the first
+//! hidden layer sees the neighbours.
 
 use crate::private::{Adapters, PrivateConfig, PrivatePart};
 use ccnf::prelude::*;
@@ -37,6 +38,17 @@ pub enum LastLayer {
     Uniform,
 }
 
+/// What the subnet sees beside a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Context {
+    /// Nothing.
+    None,
+    /// The neighbours, by a depthwise 3x3 convolution with a skip over the first hidden layer (the next layer mixes the channels).
+    /// The density of a token is then conditional on `x_a` of its neighbourhood; a step takes whole maps.
+    Depthwise,
+}
+
 /// Shape and normalisation of a subnet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -58,6 +70,8 @@ pub struct SubnetConfig {
     pub rank: usize,
     /// Largest singular value that an adapter may have, so that it stays a small change; 0: no bound.
     pub adapter_norm: f32,
+    /// What the subnet sees beside the token: `none` or `depthwise`.
+    pub context: Context,
 }
 
 impl Default for SubnetConfig {
@@ -71,8 +85,16 @@ impl Default for SubnetConfig {
             private: PrivateConfig::None,
             rank: 4,
             adapter_norm: 0.5,
+            context: Context::None,
         }
     }
+}
+
+/// A depthwise convolution over a hidden layer; spectral norm leaves it as it is.
+struct Neighbours {
+    /// `[9, hidden]`.
+    weight: Param,
+    grid: Grid,
 }
 
 struct Layer {
@@ -84,7 +106,8 @@ struct Layer {
 /// A subnet of one coupling block. The input is `[x_a, class row, position code]`; its first layer is evaluated in three parts,
 /// of which the class part and the position part are computed once per class and position (exact, by linearity).
 ///
-/// A class may have a private part of all layers ([`PrivateConfig`]); the factor on the output is always the shared one.
+/// A class may have a private part of all layers ([`PrivateConfig`]); the factor on the output and the convolution over the neighbours are
+/// always the shared ones.
 pub struct Subnet {
     input: usize,
     layers: Vec<Layer>,
@@ -93,6 +116,7 @@ pub struct Subnet {
     streams: Streams,
     config: SubnetConfig,
     private: Vec<PrivatePart>,
+    neighbours: Option<Neighbours>,
 }
 
 impl Subnet {
@@ -158,7 +182,22 @@ impl Subnet {
             Some(Param::weight(name, Owner::Shared, vec![config.output_gain], 1, 1)?)
         };
         let (scope, streams, config) = (build.scope.clone(), build.streams, config.clone());
-        Ok(Subnet { input, layers, gain, scope, streams, config, private: vec![] })
+        let neighbours = match config.context {
+            Context::None => None,
+            Context::Depthwise => {
+                // The fan-in of a channel is the window.
+                let (name, bound) = (format!("{scope}.depthwise"), 1.0 / 3.0);
+                let start = streams.uniform(&name, 9 * hidden, bound);
+                let weight = Param::weight(&name, Owner::Shared, start, 9, hidden)?;
+                Some(Neighbours { weight, grid: build.grid })
+            }
+        };
+        Ok(Subnet { input, layers, gain, scope, streams, config, private: vec![], neighbours })
+    }
+
+    /// Whether the subnet sees the neighbours of a token.
+    pub fn needs_maps(&self) -> bool {
+        self.neighbours.is_some()
     }
 
     /// Whether classes can have a private part.
@@ -209,7 +248,7 @@ impl Subnet {
         self.layers[..self.layers.len() - 1].iter().map(|l| l.weight.shape().0).collect()
     }
 
-    /// The layers under a condition, for the chain operations; they map the first columns of the tokens to `[N, output]`.
+    /// The layers under a condition, for the chain operations; without context they map the first columns of the tokens to `[N, output]`.
     pub fn layers(&self, condition: &BlockCondition) -> Result<Vec<OpLayer>> {
         let last = self.layers.len() - 1;
         let part = self.part(condition)?;
@@ -241,7 +280,13 @@ impl Subnet {
 
     /// The output, `[N, output]`, for tokens `x` (`[N, >= input]`).
     pub fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<Var> {
-        Ok(ops::chain(x, &self.layers(condition)?)?)
+        let layers = self.layers(condition)?;
+        let Some(Neighbours { weight, grid }) = &self.neighbours else {
+            return Ok(ops::chain(x, &layers)?);
+        };
+        let (first, rest) = layers.split_at(1);
+        let hidden = ops::depthwise(&ops::chain(x, first)?, &weight.var(), *grid)?;
+        Ok(ops::chain(&hidden, rest)?)
     }
 
     /// Splits the first weight into the parts for `x_a`, class and position; fills the tables of the latter two.
@@ -305,6 +350,7 @@ impl Stateful for Subnet {
         }
         all.extend(&self.gain);
         all.extend(self.private.iter().flat_map(|p| p.params()));
+        all.extend(self.neighbours.as_ref().map(|n| &n.weight));
         all
     }
     fn params_mut(&mut self) -> Vec<&mut Param> {
@@ -315,6 +361,7 @@ impl Stateful for Subnet {
         }
         all.extend(&mut self.gain);
         all.extend(self.private.iter_mut().flat_map(|p| p.params_mut()));
+        all.extend(self.neighbours.as_mut().map(|n| &mut n.weight));
         all
     }
 }

@@ -36,12 +36,20 @@ impl Chain {
             let spec = CouplingSpec {
                 scope: format!("{scope}.block{b}"),
                 dim: level.channels,
+                grid: Grid { height: level.height, width: level.width },
                 class_width: 0,
                 position_width: config.position,
                 warmup_steps: if steps >= 10_000 { 2000 } else { steps / 5 },
                 streams: build.streams,
             };
-            build.part::<dyn Coupling>("coupling", &config.coupling, &spec)
+            let coupling = build.part::<dyn Coupling>("coupling", &config.coupling, &spec)?;
+            match coupling.needs_maps() {
+                false => Ok(coupling),
+                true => Err(build.error(
+                    "coupling",
+                    "the steps of `hgad` draw tokens, and this coupling needs whole maps",
+                )),
+            }
         };
         Ok(Chain { blocks: (0..config.blocks).map(block).collect::<Result<_>>()?, position })
     }

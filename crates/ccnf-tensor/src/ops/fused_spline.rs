@@ -8,24 +8,74 @@ use crate::{Result, Var};
 use dfdx::prelude::{HasShape, Merge, PutTape, SplitTape, Tape};
 use rayon::prelude::*;
 
-/// What the bins of one token's changed dims are, one value per dim.
+/// Dims that are handled side by side.
+const LANES: usize = 64;
+/// One value per dim of a group; zeros behind the last dim.
+type Lanes = [f32; LANES];
+
+/// What the bins of a group of dims of one token are.
 struct Bins {
-    dims: usize,
     bins: usize,
     bound: f32,
-    /// `2 bound (1 - bins MIN_SIZE)` times the softmax, `[2][bins][dims]`: widths, then heights.
-    shares: Vec<f32>,
+    /// `2 bound (1 - bins MIN_SIZE)` times the softmax: widths, then heights.
+    shares: [Vec<Lanes>; 2],
     /// Number of the bin.
-    bin: Vec<f32>,
+    bin: Lanes,
     /// Lower ends of the bin, and its sizes, in x and in y.
-    left: Vec<f32>,
-    low: Vec<f32>,
-    width: Vec<f32>,
-    height: Vec<f32>,
+    left: Lanes,
+    low: Lanes,
+    width: Lanes,
+    height: Lanes,
     /// Raw slopes of its two knots; 0, which is the slope 1, at the ends.
-    raw: [Vec<f32>; 2],
-    /// Room for sums over the bins.
-    sums: [Vec<f32>; 2],
+    raw: [Lanes; 2],
+    /// The slopes.
+    slopes: [Lanes; 2],
+}
+
+/// Where a group of dims stands: in rows of `dims` values from `first` on.
+#[derive(Clone, Copy)]
+struct Group {
+    dims: usize,
+    first: usize,
+}
+
+impl Group {
+    fn all(dims: usize) -> impl Iterator<Item = Group> {
+        (0..dims).step_by(LANES).map(move |first| Group { dims, first })
+    }
+
+    /// Its dims. Loops run over as many and not over all lanes: a loop of fixed length would be unrolled and not vectorised.
+    #[inline(always)]
+    fn len(self) -> usize {
+        (self.dims - self.first).min(LANES)
+    }
+
+    /// The group's values in row `row`.
+    #[inline(always)]
+    fn load(self, values: &[f32], row: usize) -> Lanes {
+        let row = &values[row * self.dims + self.first..(row + 1) * self.dims];
+        if let Some(full) = row.first_chunk::<LANES>() {
+            return *full;
+        }
+        let mut lanes = [0.0; LANES];
+        lanes[..row.len()].copy_from_slice(row);
+        lanes
+    }
+
+    /// The group's places in row `row`.
+    #[inline(always)]
+    fn places(self, values: &mut [f32], row: usize) -> &mut [f32] {
+        let end = self.dims.min(self.first + LANES);
+        &mut values[row * self.dims + self.first..row * self.dims + end]
+    }
+
+    /// Adds to the group's values in row `row`.
+    #[inline(always)]
+    fn add(self, values: &mut [f32], row: usize, lanes: &Lanes) {
+        for (v, l) in self.places(values, row).iter_mut().zip(lanes) {
+            *v += *l;
+        }
+    }
 }
 
 /// A point of one bin.
@@ -59,20 +109,19 @@ fn sigmoid(v: f32) -> f32 {
 }
 
 impl Bins {
-    fn new(spline: &Spline, dims: usize) -> Self {
-        let row = || vec![0.0; dims];
+    fn new(spline: &Spline) -> Self {
+        let zero = [0.0; LANES];
         Bins {
-            dims,
             bins: spline.bins,
             bound: spline.bound,
-            shares: vec![0.0; 2 * spline.bins * dims],
-            bin: row(),
-            left: row(),
-            low: row(),
-            width: row(),
-            height: row(),
-            raw: [row(), row()],
-            sums: [row(), row()],
+            shares: [vec![zero; spline.bins], vec![zero; spline.bins]],
+            bin: zero,
+            left: zero,
+            low: zero,
+            width: zero,
+            height: zero,
+            raw: [zero; 2],
+            slopes: [zero; 2],
         }
     }
 
@@ -84,75 +133,175 @@ impl Bins {
 
     /// Finds the bins of the values `x` under the raw parameters of their token.
     #[inline(always)]
-    fn find(&mut self, x: &[f32], raw: &[f32]) {
-        let (d, total, least) = (self.dims, self.share(), 2.0 * self.bound * MIN_SIZE);
-        let [largest, sum] = &mut self.sums;
-        for (raw, shares) in raw.chunks_exact(self.bins * d).zip(self.shares.chunks_exact_mut(self.bins * d))
-        {
-            largest.copy_from_slice(&raw[..d]);
-            for raw in raw.chunks_exact(d) {
-                largest.iter_mut().zip(raw).for_each(|(m, r)| *m = if *r > *m { *r } else { *m });
-            }
-            sum.fill(0.0);
-            for (raw, shares) in raw.chunks_exact(d).zip(shares.chunks_exact_mut(d)) {
-                for (((e, r), m), sum) in shares.iter_mut().zip(raw).zip(largest.iter()).zip(sum.iter_mut()) {
-                    *e = exp(*r - *m);
-                    *sum += *e;
+    fn find(&mut self, x: &Lanes, raw: &[f32], group: Group, one: f32) {
+        let n = group.len();
+        let (bins, total, least) = (self.bins, self.share(), 2.0 * self.bound * MIN_SIZE);
+        for (axis, shares) in self.shares.iter_mut().enumerate() {
+            let mut largest = [f32::NEG_INFINITY; LANES];
+            for (k, share) in shares.iter_mut().enumerate() {
+                *share = group.load(raw, axis * bins + k);
+                for i in 0..n {
+                    largest[i] = if share[i] > largest[i] { share[i] } else { largest[i] };
                 }
             }
-            for shares in shares.chunks_exact_mut(d) {
-                shares.iter_mut().zip(sum.iter()).for_each(|(e, sum)| *e = total * *e / *sum);
+            let mut sum = [0.0; LANES];
+            for share in shares.iter_mut() {
+                for i in 0..n {
+                    share[i] = exp(share[i] - largest[i]);
+                }
+                for i in 0..n {
+                    sum[i] += share[i];
+                }
+            }
+            for share in shares.iter_mut() {
+                for i in 0..n {
+                    share[i] = total * share[i] / sum[i];
+                }
             }
         }
-        let [next_left, next_low] = &mut self.sums;
-        next_left.fill(-self.bound);
-        next_low.fill(-self.bound);
-        let (widths, heights) = self.shares.split_at(self.bins * d);
-        let slopes = &raw[2 * self.bins * d..];
-        for k in 0..self.bins {
-            let [first, second] = &mut self.raw;
-            let (widths, heights) = (&widths[k * d..][..d], &heights[k * d..][..d]);
-            let last = k + 1 == self.bins;
-            let (before, after) = (k.saturating_sub(1) * d, if last { 0 } else { k * d });
-            let (before, after) = (&slopes[before..][..d], &slopes[after..][..d]);
-            for j in 0..d {
-                let (w, h) = (least + widths[j], least + heights[j]);
-                let here = k == 0 || x[j] >= next_left[j];
-                self.bin[j] = if here { k as f32 } else { self.bin[j] };
-                self.left[j] = if here { next_left[j] } else { self.left[j] };
-                self.low[j] = if here { next_low[j] } else { self.low[j] };
-                self.width[j] = if here { w } else { self.width[j] };
-                self.height[j] = if here { h } else { self.height[j] };
-                first[j] = if here { if k == 0 { 0.0 } else { before[j] } } else { first[j] };
-                second[j] = if here { if last { 0.0 } else { after[j] } } else { second[j] };
-                next_left[j] += w;
-                next_low[j] += h;
+        let (mut left, mut low) = ([-self.bound; LANES], [-self.bound; LANES]);
+        let [widths, heights] = &self.shares;
+        let mut first = [0.0; LANES];
+        for (k, (widths, heights)) in widths.iter().zip(heights).enumerate() {
+            let second = if k + 1 == bins { [0.0; LANES] } else { group.load(raw, 2 * bins + k) };
+            for i in 0..n {
+                let (w, h) = (least + widths[i], least + heights[i]);
+                let here = k == 0 || x[i] >= left[i];
+                self.bin[i] = if here { k as f32 } else { self.bin[i] };
+                self.left[i] = if here { left[i] } else { self.left[i] };
+                self.low[i] = if here { low[i] } else { self.low[i] };
+                self.width[i] = if here { w } else { self.width[i] };
+                self.height[i] = if here { h } else { self.height[i] };
+                self.raw[0][i] = if here { first[i] } else { self.raw[0][i] };
+                self.raw[1][i] = if here { second[i] } else { self.raw[1][i] };
+                left[i] += w;
+                low[i] += h;
+            }
+            first = second;
+        }
+        for (slopes, raw) in self.slopes.iter_mut().zip(&self.raw) {
+            for i in 0..n {
+                slopes[i] = 1.0 + (softplus(raw[i] + SLOPE_OFFSET) - one);
             }
         }
     }
 
-    /// The point `x` of dim `j`; `one` is `softplus(SLOPE_OFFSET)`.
+    /// The point `x` of lane `i`.
     #[inline(always)]
-    fn point(&self, j: usize, x: f32, one: f32) -> Point {
-        let (w, h) = (self.width[j], self.height[j]);
-        let t = ((x - self.left[j]) / w).clamp(0.0, 1.0);
+    fn point(&self, i: usize, x: f32) -> Point {
+        let (w, h) = (self.width[i], self.height[i]);
+        let t = ((x - self.left[i]) / w).clamp(0.0, 1.0);
         let s = h / w;
-        let slope = |raw: f32| 1.0 + (softplus(raw + SLOPE_OFFSET) - one);
-        let (p, q) = (slope(self.raw[0][j]), slope(self.raw[1][j]));
+        let (p, q) = (self.slopes[0][i], self.slopes[1][i]);
         let (u, delta) = (t * (1.0 - t), p + q - 2.0 * s);
         let inside = x >= -self.bound && x <= self.bound;
         let n = s + (q - s) * t * t + (p - s) * (1.0 - t) * (1.0 - t);
         Point { inside, t, w, h, s, p, q, u, delta, e: s + delta * u, n }
     }
+
+    /// `y` and `ln dy/dx` of the values `x`.
+    #[inline(always)]
+    fn values(&self, x: &Lanes, n: usize) -> (Lanes, Lanes) {
+        let n = n.min(LANES);
+        let (mut y, mut slopes) = (*x, [0.0; LANES]);
+        for i in 0..n {
+            let point = self.point(i, x[i]);
+            let (shift, slope) = point.value();
+            let inner = x[i] + (self.low[i] - self.left[i]) + shift;
+            y[i] = if point.inside { inner } else { x[i] };
+            slopes[i] = if point.inside { slope } else { 1.0 };
+        }
+        for slope in slopes.iter_mut().take(n) {
+            *slope = ln(*slope);
+        }
+        (y, slopes)
+    }
+
+    /// [`Point::gradients`] of the values `x`, those of the slopes by their raw parameters; outside of the interval only `x` has one.
+    #[inline(always)]
+    fn gradients(&self, x: &Lanes, gy: &Lanes, gl: &Lanes, n: usize) -> [Lanes; 6] {
+        let n = n.min(LANES);
+        let zero = [0.0; LANES];
+        let (mut by_x, mut by_low, mut by_w, mut by_h) = (zero, zero, zero, zero);
+        let (mut by_p, mut by_q) = (zero, zero);
+        for i in 0..n {
+            let point = self.point(i, x[i]);
+            let [x, low, w, h, p, q] = point.gradients(gy[i], gl[i]);
+            by_x[i] = if point.inside { x } else { gy[i] };
+            by_low[i] = if point.inside { low } else { 0.0 };
+            by_w[i] = if point.inside { w } else { 0.0 };
+            by_h[i] = if point.inside { h } else { 0.0 };
+            by_p[i] = if point.inside { p } else { 0.0 };
+            by_q[i] = if point.inside { q } else { 0.0 };
+        }
+        let [first, second] = &self.raw;
+        for i in 0..n {
+            by_p[i] *= sigmoid(first[i] + SLOPE_OFFSET);
+            by_q[i] *= sigmoid(second[i] + SLOPE_OFFSET);
+        }
+        [by_x, by_low, by_w, by_h, by_p, by_q]
+    }
+
+    /// Adds to the gradient of a token's raw parameters; `by` are the gradients of the values `x`.
+    #[inline(always)]
+    fn raw_gradients(&self, x: &Lanes, by: &[Lanes; 6], gr: &mut [f32], group: Group) {
+        let (bins, share, n) = (self.bins, self.share(), group.len());
+        for (axis, shares) in self.shares.iter().enumerate() {
+            // A bin's size moves the lower ends of the bins behind it.
+            let (mut moved, mut own) = (by[axis], by[2 + axis]);
+            for i in 0..n {
+                let outside = x[i] < -self.bound || x[i] > self.bound;
+                moved[i] = if outside {
+                    0.0
+                } else if axis == 0 {
+                    -moved[i]
+                } else {
+                    moved[i]
+                };
+                own[i] = if outside { 0.0 } else { own[i] };
+            }
+            let mut inner = [0.0; LANES];
+            for (k, shares) in shares.iter().enumerate() {
+                let k = k as f32;
+                for i in 0..n {
+                    inner[i] += shares[i] * size_gradient(k, self.bin[i], moved[i], own[i]);
+                }
+            }
+            for (k, shares) in shares.iter().enumerate() {
+                let mut g = [0.0; LANES];
+                for i in 0..n {
+                    let size = size_gradient(k as f32, self.bin[i], moved[i], own[i]);
+                    g[i] = shares[i] * (size - inner[i] / share);
+                }
+                group.add(gr, axis * bins + k, &g);
+            }
+        }
+        for k in 0..bins - 1 {
+            let mut g = [0.0; LANES];
+            for i in 0..n {
+                let first = if self.bin[i] == (k + 1) as f32 { by[4][i] } else { 0.0 };
+                let second = if self.bin[i] == k as f32 { by[5][i] } else { 0.0 };
+                g[i] = first + second;
+            }
+            group.add(gr, 2 * bins + k, &g);
+        }
+    }
+}
+
+/// The gradient of the size of bin `k`, where the value lies in the bin `bin`.
+#[inline(always)]
+fn size_gradient(k: f32, bin: f32, moved: f32, own: f32) -> f32 {
+    let g = if k < bin { moved } else { own };
+    if k > bin { 0.0 } else { g }
 }
 
 impl Point {
-    /// `y` less `x` less the difference of the bin's lower ends, and `ln dy/dx`. In this form both are 0 for the identity.
+    /// `y` less `x` less the difference of the bin's lower ends, and `dy/dx`. In this form they are 0 and 1 for the identity, exactly.
     #[inline(always)]
     fn value(&self) -> (f32, f32) {
         let shift =
             (self.h - self.w) * self.t + self.h * self.u * (self.p - self.s - self.delta * self.t) / self.e;
-        (shift, ln(self.s * self.s * self.n / (self.e * self.e)))
+        (shift, self.s * self.s * self.n / (self.e * self.e))
     }
 
     /// Gradients of `x`, of the bin's lower end in y, of its width and height, and of the slopes of its knots, from those of `y` and of
@@ -189,7 +338,7 @@ pub(super) fn spline_coupling(x: &Var, raw: &Var, spline: &Spline, changed: usiz
             .zip(log_det.par_chunks_mut(ROWS));
         let blocks = out.zip(x.par_chunks(ROWS * d)).zip(raw.par_chunks(ROWS * width));
         blocks.for_each(|((((y, slopes), log_det), x), raw)| {
-            let mut bins = Bins::new(&spline, changed);
+            let mut bins = Bins::new(&spline);
             simd(
                 #[inline(always)]
                 || {
@@ -197,16 +346,15 @@ pub(super) fn spline_coupling(x: &Var, raw: &Var, spline: &Spline, changed: usiz
                     let rows = y.chunks_exact_mut(d).zip(slopes.chunks_exact_mut(changed)).zip(log_det);
                     let rows = rows.zip(x.chunks_exact(d)).zip(raw.chunks_exact(width));
                     for ((((y, slopes), log_det), x), raw) in rows {
-                        let (xa, xb) = x.split_at(kept);
-                        y[..kept].copy_from_slice(xa);
-                        let y = &mut y[kept..];
-                        bins.find(xb, raw);
-                        for j in 0..changed {
-                            let point = bins.point(j, xb[j], one);
-                            let (shift, slope) = point.value();
-                            let inner = xb[j] + (bins.low[j] - bins.left[j]) + shift;
-                            y[j] = if point.inside { inner } else { xb[j] };
-                            slopes[j] = if point.inside { slope } else { 0.0 };
+                        y[..kept].copy_from_slice(&x[..kept]);
+                        for group in Group::all(changed) {
+                            let x = group.load(&x[kept..], 0);
+                            bins.find(&x, raw, group, one);
+                            let (value, slope) = bins.values(&x, group.len());
+                            let places = group.places(&mut y[kept..], 0);
+                            places.copy_from_slice(&value[..places.len()]);
+                            let places = group.places(slopes, 0);
+                            places.copy_from_slice(&slope[..places.len()]);
                         }
                         *log_det = slopes.iter().sum();
                     }
@@ -230,23 +378,28 @@ pub(super) fn spline_coupling(x: &Var, raw: &Var, spline: &Spline, changed: usiz
             .zip(gy.par_chunks(ROWS * d).zip(gl.par_chunks(ROWS)).zip(gs.par_chunks(ROWS * changed)))
             .zip(read(&x).par_chunks(ROWS * d).zip(read(&raw).par_chunks(ROWS * width)));
         blocks.for_each(|(((gx, gr), ((gy, gl), gs)), (x, raw))| {
-            let mut bins = Bins::new(&spline, changed);
-            let mut by: [Vec<f32>; 6] = std::array::from_fn(|_| vec![0.0; changed]);
+            let mut bins = Bins::new(&spline);
             simd(
                 #[inline(always)]
                 || {
                     let one = softplus(SLOPE_OFFSET);
                     for (r, (x, raw)) in x.chunks_exact(d).zip(raw.chunks_exact(width)).enumerate() {
                         let (gy, gs) = (&gy[r * d..][..d], &gs[r * changed..][..changed]);
-                        let xb = &x[kept..];
-                        bins.find(xb, raw);
-                        point_gradients(&bins, xb, (&gy[kept..], gl[r], gs), one, &mut by);
-                        if let Some(gx) = gx.get_mut(r * d..(r + 1) * d) {
-                            gx[..kept].iter_mut().zip(gy).for_each(|(gx, gy)| *gx += *gy);
-                            gx[kept..].iter_mut().zip(&by[0]).for_each(|(gx, g)| *gx += *g);
+                        if let Some(gx) = gx.get_mut(r * d..r * d + kept) {
+                            gx.iter_mut().zip(gy).for_each(|(gx, gy)| *gx += *gy);
                         }
-                        if let Some(gr) = gr.get_mut(r * width..(r + 1) * width) {
-                            raw_gradients(&mut bins, xb, &by, gr);
+                        for group in Group::all(changed) {
+                            let x = group.load(&x[kept..], 0);
+                            bins.find(&x, raw, group, one);
+                            let mut slopes = group.load(gs, 0);
+                            slopes.iter_mut().for_each(|g| *g += gl[r]);
+                            let by = bins.gradients(&x, &group.load(&gy[kept..], 0), &slopes, group.len());
+                            if let Some(gx) = gx.get_mut(r * d + kept..(r + 1) * d) {
+                                group.add(gx, 0, &by[0]);
+                            }
+                            if let Some(gr) = gr.get_mut(r * width..(r + 1) * width) {
+                                bins.raw_gradients(&x, &by, gr, group);
+                            }
                         }
                     }
                 },
@@ -261,66 +414,4 @@ pub(super) fn spline_coupling(x: &Var, raw: &Var, spline: &Spline, changed: usiz
         Ok(())
     });
     Ok(SplineTail { y: y.put_tape(tape), log_det: log_det.put_tape(tape), log_slope: slopes.put_tape(tape) })
-}
-
-/// [`Point::gradients`] of all dims of a token; outside of the interval only `x` has one.
-#[inline(always)]
-fn point_gradients(
-    bins: &Bins,
-    xb: &[f32],
-    (gy, gl, gs): (&[f32], f32, &[f32]),
-    one: f32,
-    by: &mut [Vec<f32>; 6],
-) {
-    for (j, x) in xb.iter().enumerate() {
-        let point = bins.point(j, *x, one);
-        let mut all = point.gradients(gy[j], gl + gs[j]);
-        // the slope of a knot by its raw parameter
-        all[4] *= sigmoid(bins.raw[0][j] + SLOPE_OFFSET);
-        all[5] *= sigmoid(bins.raw[1][j] + SLOPE_OFFSET);
-        by[0][j] = if point.inside { all[0] } else { gy[j] };
-        for (by, value) in by[1..].iter_mut().zip(&all[1..]) {
-            by[j] = if point.inside { *value } else { 0.0 };
-        }
-    }
-}
-
-/// Adds to the gradient of a token's raw parameters.
-#[inline(always)]
-fn raw_gradients(bins: &mut Bins, xb: &[f32], by: &[Vec<f32>; 6], gr: &mut [f32]) {
-    let (d, share) = (bins.dims, bins.share());
-    let (sizes, slopes) = gr.split_at_mut(2 * bins.bins * d);
-    let inner = &mut bins.sums[0];
-    let both = sizes.chunks_exact_mut(bins.bins * d).zip(bins.shares.chunks_exact(bins.bins * d));
-    for (axis, (gr, shares)) in both.enumerate() {
-        // A bin's size moves the lower ends of the bins behind it.
-        let of = |j: usize, k: usize| {
-            let moved = match axis {
-                0 => -by[0][j],
-                _ => by[1][j],
-            };
-            let outside = xb[j] < -bins.bound || xb[j] > bins.bound;
-            let own = by[2 + axis][j];
-            let k = k as f32;
-            let g = if k < bins.bin[j] { moved } else { own };
-            if outside || k > bins.bin[j] { 0.0 } else { g }
-        };
-        inner.fill(0.0);
-        for (k, shares) in shares.chunks_exact(d).enumerate() {
-            inner.iter_mut().zip(shares).enumerate().for_each(|(j, (sum, share))| *sum += *share * of(j, k));
-        }
-        for (k, (gr, shares)) in gr.chunks_exact_mut(d).zip(shares.chunks_exact(d)).enumerate() {
-            for (j, ((gr, s), sum)) in gr.iter_mut().zip(shares).zip(inner.iter()).enumerate() {
-                *gr += *s * (of(j, k) - *sum / share);
-            }
-        }
-    }
-    for (k, gr) in slopes.chunks_exact_mut(d).enumerate() {
-        for (j, gr) in gr.iter_mut().enumerate() {
-            let bin = bins.bin[j];
-            let first = if bin == (k + 1) as f32 { by[4][j] } else { 0.0 };
-            let second = if bin == k as f32 { by[5][j] } else { 0.0 };
-            *gr += first + second;
-        }
-    }
 }

@@ -6,12 +6,12 @@
 //! * tensors are listed alike for reading and writing, carry the scope in their name, and are shared or of a private part;
 //! * private parts of classes keep to themselves (`coupling_private.rs`), and all the rest holds under one, too;
 //! * a forward or inverse changes no tensor; the same seed gives the same bits;
-//! * tokens are independent: their order, and which others are there, does not matter (1e-6);
+//! * tokens are independent: their order, and which others are there, does not matter (1e-6); of a coupling that needs whole maps, maps are;
 //! * a snapshot loaded into a fresh coupling gives the same bits, baked or not;
 //! * baking keeps outputs bit for bit, and afterwards `begin_step` changes nothing.
 
 use super::common::{Must, close, finite, listed, same_bits, unchanged};
-use super::coupling_bench::{Bench, OWNERS, Out, Setup, TOKENS, WARMUP};
+use super::coupling_bench::{Bench, GRID, OWNERS, Out, Setup, TOKENS, WARMUP};
 use super::entry::Case;
 use super::{coupling_gradients, coupling_private};
 use ccnf::core::{CouplingSpec, hashes};
@@ -147,8 +147,10 @@ fn same(a: &Out, b: &Out, at: &str) {
 
 fn tokens_are_independent(bench: &Bench, at: &str) {
     let (d, all) = (bench.setup.dim, bench.forward(at));
-    let order: Vec<usize> = (0..TOKENS).rev().collect();
-    let single = (0..TOKENS).map(|n| vec![n]);
+    let size = if bench.coupling.needs_maps() { GRID.tokens() } else { 1 };
+    let units: Vec<Vec<usize>> = (0..TOKENS / size).map(|u| (u * size..(u + 1) * size).collect()).collect();
+    let order: Vec<usize> = units.iter().rev().flatten().copied().collect();
+    let single = units.into_iter();
     for rows in std::iter::once(order).chain(single) {
         let some = bench.forward_rows(&bench.x, &rows).must(at);
         for (k, n) in rows.iter().enumerate() {

@@ -5,14 +5,16 @@ use super::entry::Case;
 use ccnf::core::{BlockCondition, CouplingSpec};
 use ccnf::dfdx::prelude::*;
 use ccnf::prelude::{
-    Coupling, Error, Film, Index, Mat, Owner, Result, RowTable, Scalar, Streams, Var, constant, gradients,
-    mat,
+    Coupling, Error, Film, Grid, Index, Mat, Owner, Result, RowTable, Scalar, Streams, Var, constant,
+    gradients, mat,
 };
 use ccnf::tensor::{constant_vec, tracked};
 use std::fmt;
 
-/// Tokens of a bench.
-pub(super) const TOKENS: usize = 7;
+/// Tokens of a bench: two maps of [`GRID`].
+pub(super) const TOKENS: usize = 8;
+/// The map that tokens belong to, for couplings that need whole maps.
+pub(super) const GRID: Grid = Grid { height: 2, width: 2 };
 /// Rows of every table of the condition.
 const ROWS: usize = 3;
 /// Steps of the warm-up.
@@ -72,6 +74,7 @@ impl Setup {
         CouplingSpec {
             scope: "block0".into(),
             dim: self.dim,
+            grid: GRID,
             class_width: if self.class { 3 } else { 0 },
             position_width: if self.position { 4 } else { 0 },
             warmup_steps: WARMUP,

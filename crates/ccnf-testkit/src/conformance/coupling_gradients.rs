@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// Largest error of a gradient along a random direction, relative to the gradient's size.
 const TOLERANCE: f64 = 1e-4;
 /// Fresh draws of all numbers that a setup gets.
-const ATTEMPTS: u64 = 6;
+const ATTEMPTS: u64 = 20;
 
 /// Compares the gradients of a random objective of `(y, log_det, log_scale)` with finite differences.
 ///
