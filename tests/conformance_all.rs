@@ -157,7 +157,8 @@ fn ccnf_detectors_of_other_parts_conform() {
         "conditioner": { "kind": "film", "width": 6 },
         "regularizers": [{ "kind": "mutual-information", "hard": true }, { "kind": "latent-variance" }],
     });
-    for keys in [film, additive, all_in_one, spline, context] {
+    let haar = json!({ "blocks": 2, "haar": [1], "position": 8, "coupling": { "kind": "affine" } });
+    for keys in [film, additive, all_in_one, spline, context, haar] {
         conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
     }
 }

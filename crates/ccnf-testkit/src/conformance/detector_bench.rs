@@ -25,7 +25,7 @@ fn levels() -> Vec<LevelSpec> {
         width: side,
         channels,
     };
-    vec![level("fine", 6, 8), level("coarse", 3, 12)]
+    vec![level("fine", 6, 8), level("coarse", 4, 12)]
 }
 
 /// What a detector is built with.
