@@ -16,7 +16,7 @@ fn the_bundle_registers_these_components_and_no_others() {
     let expected: [(&str, &[&str]); 10] = [
         ("dataset", &["folder", "mvtec", "synthetic"]),
         ("encoder", &["efficientnet-lite0", "features", "onnx", "pyramid"]),
-        ("detector", &["ccnf", "hgad", "iuf", "mahalanobis", "patch-memory"]),
+        ("detector", &["ccnf", "hgad", "image-density", "iuf", "mahalanobis", "patch-memory"]),
         ("layer", &["factor", "whitening"]),
         ("coupling", &["additive", "affine", "all-in-one", "spline"]),
         ("conditioner", &["embedding", "film", "prototype"]),
@@ -256,6 +256,14 @@ fn mahalanobis_detectors_conform() {
     {
         let keys = json!({ "mode": mode, "router": router });
         conformance::detector("mahalanobis", &Extra::default().with("detector", "mahalanobis", keys));
+    }
+}
+
+#[test]
+fn image_density_detectors_conform() {
+    let inner = json!({ "kind": "ccnf", "blocks": 1, "position": 0 });
+    for keys in [json!({}), json!({ "weight": 1.0, "rank": 3, "folds": 0, "detector": inner })] {
+        conformance::detector("image-density", &Extra::default().with("detector", "image-density", keys));
     }
 }
 

@@ -55,6 +55,26 @@ pub struct ImageScores {
     pub routed: Vec<LevelMap>,
     /// The class that the router chose; empty when not asked for.
     pub routed_class: String,
+    /// A part of the image score that does not come from the maps, under the class that was given.
+    pub given_image: Option<ImageTerm>,
+    /// The same under the class that the router chose.
+    pub routed_image: Option<ImageTerm>,
+}
+
+/// A part of the image score that does not come from the maps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ImageTerm {
+    /// Higher = more anomalous.
+    pub score: f32,
+    /// Its part of the image score, in [0, 1]: `(1 - weight) * score of the map + weight * score`.
+    pub weight: f32,
+}
+
+impl ImageTerm {
+    /// The image score, given that of the map.
+    pub fn with_map(&self, map: f32) -> f32 {
+        (1.0 - self.weight) * map + self.weight * self.score
+    }
 }
 
 /// Which maps a caller wants.

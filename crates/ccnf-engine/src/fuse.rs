@@ -1,6 +1,6 @@
 //! From level maps to one map and one score.
 
-use ccnf_core::{Error, ErrorKind, FusionConfig, ImageRule, LevelMap, Result};
+use ccnf_core::{Error, ErrorKind, FusionConfig, ImageRule, ImageTerm, LevelMap, Result};
 use ccnf_data::FloatMap;
 
 /// The fused map of one image and its image score.
@@ -41,10 +41,23 @@ pub fn fuse(levels: &[LevelMap], config: &FusionConfig) -> Result<FusedMap> {
             (values[..n].iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64) as f32
         }
     };
-    if !score.is_finite() {
-        return Err(Error::new(ErrorKind::NonFinite, format!("the image score is not finite ({score})")));
+    FusedMap { map, score }.checked()
+}
+
+impl FusedMap {
+    /// The same map, the image score with what the detector says of the image beside its maps.
+    pub(crate) fn with(self, term: Option<ImageTerm>) -> Result<FusedMap> {
+        let score = term.map_or(self.score, |t| t.with_map(self.score));
+        FusedMap { score, ..self }.checked()
     }
-    Ok(FusedMap { map, score })
+
+    fn checked(self) -> Result<FusedMap> {
+        if self.score.is_finite() {
+            return Ok(self);
+        }
+        let message = format!("the image score is not finite ({})", self.score);
+        Err(Error::new(ErrorKind::NonFinite, message))
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +103,21 @@ mod tests {
         let data = vec![9.0, 0.0, 0.0, 0.0, 2.0, 4.0, 0.0, 3.0, 3.0];
         let f = fuse(&[LevelMap { height: 3, width: 3, data }], &config).unwrap();
         assert_eq!(f.score, 3.0);
+    }
+
+    #[test]
+    fn a_term_of_the_detector_has_its_weight_in_the_image_score_and_none_in_the_map() {
+        let level = LevelMap { height: 1, width: 1, data: vec![2.0] };
+        let config = FusionConfig { map_size: 2, blur_sigma: 0.0, ..FusionConfig::default() };
+        for (weight, score) in [(0.0, 2.0), (0.25, 4.0), (1.0, 10.0)] {
+            let f = fuse(&[level.clone()], &config)
+                .unwrap()
+                .with(Some(ImageTerm { score: 10.0, weight }))
+                .unwrap();
+            assert_eq!((f.score, f.map.data), (score, vec![2.0; 4]));
+        }
+        let nan = ImageTerm { score: f32::NAN, weight: 0.5 };
+        assert!(fuse(&[level], &config).unwrap().with(Some(nan)).is_err());
     }
 
     #[test]

@@ -78,11 +78,12 @@ impl Predictor {
         let scores = self.detector.score(&views, ScoreRequest { given: class, routed: class.is_none() })?;
         let scores =
             scores.first().ok_or_else(|| Error::new(ErrorKind::Contract, "a detector returned no score"))?;
-        let (levels, name, class_from) = match class {
-            Some(c) => (&scores.given, c.to_owned(), "given"),
-            None => (&scores.routed, scores.routed_class.clone(), "routed"),
+        let (levels, term, name, class_from) = match class {
+            Some(c) => (&scores.given, scores.given_image, c.to_owned(), "given"),
+            None => (&scores.routed, scores.routed_image, scores.routed_class.clone(), "routed"),
         };
-        let fused = fuse(levels, &self.scoring).map_err(|e| e.at(format!("image `{}`", path.display())))?;
+        let fused = fuse(levels, &self.scoring).and_then(|f| f.with(term));
+        let fused = fused.map_err(|e| e.at(format!("image `{}`", path.display())))?;
         let threshold = self.thresholds.get(&name).copied();
         let verdict = threshold.map(|t| if f64::from(fused.score) > t { "anomalous" } else { "normal" });
         Ok(Prediction {

@@ -108,7 +108,7 @@ struct Answer {
     routed: FusedMap,
 }
 
-/// Hash of level maps: equal hashes mean bitwise equal maps.
+/// Hash of level maps and of what the detector says of the image beside them: equal hashes mean bitwise equal maps and scores.
 fn map_hash(scores: &ImageScores) -> String {
     let mut h = blake3::Hasher::new();
     for l in &scores.given {
@@ -116,6 +116,10 @@ fn map_hash(scores: &ImageScores) -> String {
         h.update(&(l.width as u64).to_le_bytes());
         let bytes: Vec<u8> = l.data.iter().flat_map(|v| v.to_le_bytes()).collect();
         h.update(&bytes);
+    }
+    if let Some(term) = scores.given_image {
+        h.update(&term.score.to_le_bytes());
+        h.update(&term.weight.to_le_bytes());
     }
     h.finalize().to_hex()[..32].to_string()
 }
@@ -158,11 +162,11 @@ impl Scoring<'_> {
             scores
                 .into_par_iter()
                 .map(|scores| {
-                    let given = fuse(&scores.given, self.config)?;
+                    let given = fuse(&scores.given, self.config)?.with(scores.given_image)?;
                     let routed = if scores.routed_class == class {
                         given.clone()
                     } else {
-                        fuse(&scores.routed, self.config)?
+                        fuse(&scores.routed, self.config)?.with(scores.routed_image)?
                     };
                     Ok(Answer { scores, given, routed })
                 })

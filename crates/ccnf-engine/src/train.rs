@@ -180,8 +180,10 @@ fn fit_thresholds(a: &Assembly, view: &TrainView) -> Result<BTreeMap<String, f64
         let images: Vec<(usize, &dyn ImageFeatures)> =
             class.images().iter().map(|i| i.as_ref()).enumerate().step_by(stride).collect();
         let scores = a.detector.score_training(class.name(), &images)?;
-        let scores: Vec<f32> =
-            scores.par_iter().map(|s| Ok(fuse(&s.given, scoring)?.score)).collect::<Result<_>>()?;
+        let scores: Vec<f32> = scores
+            .par_iter()
+            .map(|s| Ok(fuse(&s.given, scoring)?.with(s.given_image)?.score))
+            .collect::<Result<_>>()?;
         let q = ccnf_metrics::quantile(&scores, a.scoring.threshold_quantile)
             .map_err(|e| Error::new(ErrorKind::Contract, e.to_string()))?;
         if let Some(v) = q.value() {

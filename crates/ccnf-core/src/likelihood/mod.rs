@@ -297,7 +297,8 @@ impl LikelihoodScoring {
                 };
                 let routed =
                     if Some(route) == given { given_maps.clone() } else { self.maps(&found, i, route)? };
-                Ok(ImageScores { given: given_maps, routed, routed_class: classes[route].clone() })
+                let routed_class = classes[route].clone();
+                Ok(ImageScores { given: given_maps, routed, routed_class, ..ImageScores::default() })
             })
             .collect()
     }
