@@ -78,6 +78,23 @@ pub(crate) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        title: "Extensions of the plain method",
+        methods: &[
+            model("ccnf-free-codes"),
+            model("ccnf-adapters"),
+            model("ccnf-private-blocks"),
+            model("ccnf-private-flow"),
+            model("ccnf-prototype-rows"),
+            model("ccnf-embedding-noise"),
+            model("ccnf-pseudo-classes"),
+            model("ccnf-episodes"),
+            model("ccnf-spline"),
+            model("ccnf-context"),
+            model("ccnf-haar"),
+            model("ccnf-image-module"),
+        ],
+    },
+    Section {
         title: "HGAD",
         methods: &[
             model("hgad"),
@@ -87,7 +104,6 @@ pub(crate) const SECTIONS: &[Section] = &[
             model("hgad-replay"),
             model("hgad-joint"),
             model("hgad-literal"),
-            model("hgad-pyramid"),
         ],
     },
     Section { title: "IUF", methods: &[model("iuf"), model("iuf-joint")] },
@@ -104,6 +120,10 @@ pub(crate) const PAIRS: &[Pair] = &[
     Pair { first: "mahalanobis", second: "ccnf-joint" },
 ];
 
+/// Models without a row, and why.
+pub(crate) const LEFT_OUT: &[(&str, &str)] =
+    &[("hgad-pyramid", "sizes and 10000 steps a task as published: days on a CPU")];
+
 /// All rows.
 pub(crate) fn all() -> impl Iterator<Item = &'static Method> {
     SECTIONS.iter().flat_map(|s| s.methods)
@@ -116,11 +136,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_model_config_has_a_row_and_every_row_a_config() {
+    fn every_model_config_has_a_row_or_a_reason_and_every_row_a_config() {
         let folder = std::fs::read_dir(root().join("configs/models")).unwrap();
         let files: BTreeSet<String> =
             folder.map(|f| f.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned()).collect();
-        let rows: BTreeSet<String> = all().map(|m| m.model.to_owned()).collect();
+        let left_out = LEFT_OUT.iter().map(|(model, _)| (*model).to_owned());
+        let rows: BTreeSet<String> = all().map(|m| m.model.to_owned()).chain(left_out).collect();
         assert_eq!(files, rows);
     }
 

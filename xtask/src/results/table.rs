@@ -1,7 +1,7 @@
 //! The tables as Markdown.
 
 use super::finished::{Finished, Scores};
-use super::methods::{PAIRS, SECTIONS};
+use super::methods::{LEFT_OUT, PAIRS, SECTIONS};
 use crate::Result;
 use ccnf_metrics::{Metric, PairedScores, paired_auroc_difference};
 use rand::{Rng, SeedableRng};
@@ -53,6 +53,9 @@ pub(crate) fn markdown(runs: &Runs) -> Result<String> {
         writeln!(text)?;
         cost(&mut text, section.methods.iter().map(|m| m.name), runs)?;
         writeln!(text)?;
+    }
+    for (model, why) in LEFT_OUT {
+        writeln!(text, "Left out: `{model}` ({why}).\n")?;
     }
     writeln!(text, "### Paired differences\n")?;
     pairs(&mut text, runs)?;
