@@ -344,6 +344,7 @@ fn adapters_have_the_values_and_gradients_of_their_composed_twin() {
     let spec = CouplingSpec {
         scope: "b".into(),
         dim: 5,
+        grid: Grid { height: 1, width: 1 },
         class_width: 0,
         position_width: 0,
         warmup_steps: 0,
@@ -407,6 +408,7 @@ fn an_adapter_never_exceeds_its_norm() {
         let spec = CouplingSpec {
             scope: "b".into(),
             dim: 12,
+            grid: Grid { height: 1, width: 1 },
             class_width: 0,
             position_width: 0,
             warmup_steps: 0,

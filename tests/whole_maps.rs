@@ -3,7 +3,7 @@
 use ccnf::core::{Config, PhaseConfig, PlainUpdate, TrainConfig, build};
 use ccnf::prelude::*;
 use ccnf_bundle as _;
-use ccnf_plugin_flow::{CcnfConfig, Flow, FlowSpec, flow_output};
+use ccnf_plugin_flow::{CcnfConfig, Conditions, Flow, FlowSpec, flow_output};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ fn twice() -> (Flow, LevelSpec) {
 }
 
 /// Conditions of `maps` maps, whose classes take turns.
-fn conditions(flow: &Flow, maps: usize) -> Vec<BlockCondition> {
+fn conditions(flow: &Flow, maps: usize) -> Conditions {
     let tokens = flow.level().tokens();
     let class: Index = (0..maps * tokens).map(|n| (n / tokens % 2) as u32).collect();
     let position: Index = (0..maps * tokens).map(|n| (n % tokens) as u32).collect();
@@ -144,10 +144,26 @@ fn a_map_that_cannot_be_halved_and_a_step_without_blocks_are_errors() {
 }
 
 #[test]
+fn what_works_on_single_tokens_is_refused_with_a_flow_that_needs_whole_maps() {
+    let level = level(4, 4, 4);
+    let subnet = json!({ "context": "depthwise" });
+    let context = json!({ "kind": "affine", "subnet": subnet });
+    let noise = json!({ "noise": 0.1 });
+    for (keys, key) in [
+        (json!({ "blocks": 2, "coupling": context, "first_task": noise }), "first_task"),
+        (json!({ "blocks": 2, "haar": [1], "first_task": noise }), "first_task"),
+        (json!({ "blocks": 2, "haar": [1], "private_blocks": 1 }), "haar"),
+    ] {
+        let error = flow_of(&keys, &level).err().expect("an error").to_string();
+        assert!(error.contains(key), "{keys}: {error}");
+    }
+}
+
+#[test]
 fn tokens_that_are_no_whole_maps_are_errors() {
     let (flow, _) = twice();
     let index = |n: u32| -> Index { (0..n).map(|_| 0).collect() };
-    let error = flow.condition(&[0], &index(17), &index(17)).unwrap_err().to_string();
+    let error = flow.condition(&[0], &index(17), &index(17)).err().expect("an error").to_string();
     assert!(error.contains("whole maps"), "{error}");
 }
 

@@ -110,7 +110,7 @@ mod tests {
         let level = LevelMap { height: 1, width: 1, data: vec![2.0] };
         let config = FusionConfig { map_size: 2, blur_sigma: 0.0, ..FusionConfig::default() };
         for (weight, score) in [(0.0, 2.0), (0.25, 4.0), (1.0, 10.0)] {
-            let f = fuse(&[level.clone()], &config)
+            let f = fuse(std::slice::from_ref(&level), &config)
                 .unwrap()
                 .with(Some(ImageTerm { score: 10.0, weight }))
                 .unwrap();

@@ -35,7 +35,7 @@ fn condition(tokens: usize) -> BlockCondition {
     let codes = mat(Streams::new(4).normal("codes", 2 * GRID.tokens()), GRID.tokens(), 2).unwrap();
     let index = (0..tokens).map(|n| (n % GRID.tokens()) as u32).collect();
     let position = RowTable { table: constant(&codes), index: Some(index) };
-    BlockCondition { class: None, position: Some(position), film: vec![] }
+    BlockCondition { class: None, position: Some(position), film: vec![], private: None }
 }
 
 fn forward(coupling: &dyn Coupling, x: &[f32]) -> (Vec<f32>, Vec<f32>) {

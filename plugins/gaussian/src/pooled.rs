@@ -277,9 +277,8 @@ mod tests {
         for k in 0..dim {
             for i in k + 1..dim {
                 let f = s[i][k] / s[k][k];
-                for j in k..dim {
-                    s[i][j] -= f * s[k][j];
-                }
+                let pivot = s[k].clone();
+                s[i].iter_mut().zip(&pivot).for_each(|(v, p)| *v -= f * p);
                 y[i] -= f * y[k];
             }
         }
