@@ -40,8 +40,8 @@ struct Block {
     mix: Option<Param>,
 }
 
-/// `z = f(x; class, position)`; per block a coupling, then the mixing; between blocks there may be Haar steps. The last blocks may have private parts for some classes: the
-/// tokens of such a class go through them by themselves.
+/// `z = f(x; class, position)`; per block a coupling, then the mixing; between blocks there may be Haar steps. The last blocks may have private
+/// parts for some classes: the tokens of such a class go through them by themselves.
 pub struct Flow {
     level: LevelSpec,
     blocks: Vec<Block>,
