@@ -54,6 +54,7 @@ impl Trainer {
             let spec = CouplingSpec {
                 scope: format!("{SCOPE}block{b}"),
                 dim: DIM,
+                grid: Grid { height: 1, width: 1 },
                 class_width: 0,
                 position_width: POSITION,
                 warmup_steps: 0,
