@@ -267,7 +267,7 @@ fn lists_descriptions_and_schemas_come_from_the_registry() {
     for name in ["affine", "film", "mahalanobis", "freeze-expand", "efficientnet-lite0", "synthetic"] {
         assert!(list.contains(name), "{list}");
     }
-    assert!(p.ok(&["list", "coupling"]).lines().count() == 4);
+    assert!(p.ok(&["list", "coupling"]).lines().count() == 5);
     assert!(p.ok(&["list", "protocols"]).contains("realad"));
     let all: Vec<serde_json::Value> = serde_json::from_str(&p.ok(&["list", "--json"])).unwrap();
     for c in &all {
