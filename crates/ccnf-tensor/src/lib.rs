@@ -142,7 +142,10 @@ pub fn mat(values: Vec<f32>, rows: usize, cols: usize) -> Result<Mat> {
 pub fn constant(m: &Mat) -> Var {
     use dfdx::prelude::PutTape;
     #[cfg(feature = "cuda")]
-    let own = m.clone() * 1.0;
+    use dfdx::prelude::{HasShape, Shape};
+    // A kernel cannot run over no values.
+    #[cfg(feature = "cuda")]
+    let own = if m.shape().num_elements() == 0 { m.clone() } else { m.clone() * 1.0 };
     #[cfg(not(feature = "cuda"))]
     let own = m.clone();
     own.put_tape(SwitchTape::Off)
