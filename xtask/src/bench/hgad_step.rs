@@ -30,10 +30,6 @@ const LEARNING_RATE: f64 = 2e-4;
 const DECAY: f32 = 1e-4;
 const INFORMATION: f32 = 100.0;
 const SMOOTHING: f32 = 0.02;
-/// Turns of which the losses are compared; after more, rounding has driven the sides apart.
-const COMPARED: usize = 5;
-/// How far the losses of a compared turn may differ, relative to the first.
-const TOLERANCE: f64 = 2e-3;
 
 struct Trainer {
     blocks: Vec<Box<dyn Coupling>>,
@@ -149,14 +145,7 @@ fn run(name: &str, settings: &Settings) -> Result<Outcome> {
         || ours.step(),
         |turn, loss, replies| {
             for reply in replies {
-                let theirs = reply.values["loss"].as_f64().unwrap_or(f64::NAN);
-                let off = (loss - theirs).abs();
-                if turn < COMPARED && (off.is_nan() || off > TOLERANCE * theirs.abs().max(1.0)) {
-                    return Err(format!(
-                        "the losses of step {turn} differ: {loss} here, {theirs} in the peer"
-                    )
-                    .into());
-                }
+                reply.same_loss(turn, *loss)?;
             }
             Ok(())
         },

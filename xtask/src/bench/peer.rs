@@ -41,11 +41,28 @@ fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
+/// Turns of which the losses are compared; after more, rounding has driven the sides apart.
+const COMPARED: usize = 5;
+/// How far the losses of a compared turn may differ, relative to the peer's.
+const TOLERANCE: f64 = 2e-3;
+
 /// One piece of work, done.
 pub(crate) struct Reply {
     pub(crate) seconds: f64,
     /// Everything the peer said.
     pub(crate) values: Value,
+}
+
+impl Reply {
+    /// Fails where this training step was not the same work as ours, by its loss.
+    pub(crate) fn same_loss(&self, turn: usize, ours: f64) -> Result<()> {
+        let theirs = self.values["loss"].as_f64().unwrap_or(f64::NAN);
+        let off = (ours - theirs).abs();
+        if turn < COMPARED && (off.is_nan() || off > TOLERANCE * theirs.abs().max(1.0)) {
+            return Err(format!("the losses of step {turn} differ: {ours} here, {theirs} in the peer").into());
+        }
+        Ok(())
+    }
 }
 
 /// A running peer; it ends when it is dropped.

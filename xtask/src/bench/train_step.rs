@@ -21,10 +21,6 @@ pub(crate) const BENCH: Bench = Bench {
 };
 
 const LEARNING_RATE: f64 = 1e-3;
-/// Turns of which the losses are compared; after more, rounding has driven the sides apart.
-const COMPARED: usize = 5;
-/// How far the losses of a compared turn may differ, relative to the first.
-const TOLERANCE: f64 = 2e-3;
 
 fn run(name: &str, settings: &Settings) -> Result<Outcome> {
     match name.strip_prefix("train_step.d").map(str::parse) {
@@ -83,14 +79,7 @@ fn against_torch(name: &str, dim: usize, settings: &Settings) -> Result<Outcome>
             ceiling.sample(replies.first().and_then(|r| r.values["gemm_seconds"].as_f64()))?;
             for (peak, reply) in peaks.iter_mut().zip(replies) {
                 *peak = reply.values["peak_kib"].as_f64().unwrap_or(f64::NAN) / 1024.0;
-                let theirs = reply.values["loss"].as_f64().unwrap_or(f64::NAN);
-                let off = (loss - theirs).abs();
-                if turn < COMPARED && (off.is_nan() || off > TOLERANCE * theirs.abs().max(1.0)) {
-                    return Err(format!(
-                        "the losses of step {turn} differ: {loss} here, {theirs} in the peer"
-                    )
-                    .into());
-                }
+                reply.same_loss(turn, *loss)?;
             }
             Ok(())
         },
