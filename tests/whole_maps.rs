@@ -71,25 +71,10 @@ fn the_log_determinant_of_a_flow_with_haar_steps_is_that_of_the_numeric_jacobian
         .collect();
     let out = forward(x.clone());
     let stated: f64 = out.log_det.as_vec().iter().map(|v| f64::from(*v)).sum();
-    let numeric = log_abs_det(columns);
+    let numeric = ccnf_testkit::log_abs_det(columns);
     assert!((stated - numeric).abs() < 5e-3, "{stated} stated, {numeric} numeric");
     assert!(stated.abs() > 0.1, "the flow hardly changes volumes: {stated}");
     assert_eq!(out.z.as_vec().len(), level.len());
-}
-
-fn log_abs_det(mut a: Vec<Vec<f64>>) -> f64 {
-    let (n, mut sum) = (a.len(), 0.0);
-    for k in 0..n {
-        let pivot = (k..n).max_by(|i, j| a[*i][k].abs().total_cmp(&a[*j][k].abs())).unwrap();
-        a.swap(k, pivot);
-        sum += a[k][k].abs().ln();
-        let (done, rest) = a.split_at_mut(k + 1);
-        for row in rest {
-            let factor = row[k] / done[k][k];
-            row.iter_mut().zip(&done[k]).for_each(|(v, p)| *v -= factor * p);
-        }
-    }
-    sum
 }
 
 #[test]

@@ -4,10 +4,12 @@
 //! The functions here panic with a message: they are meant to be called from tests.
 
 pub mod conformance;
+mod determinant;
 mod folders;
 mod gradcheck;
 mod vectors;
 
+pub use determinant::log_abs_det;
 pub use folders::{data_folder, reference_folder, shared_folder};
 pub use gradcheck::{compare, finite_difference_error};
 pub use vectors::{Tensor, Vectors};

@@ -100,7 +100,7 @@ fn jacobian(bench: &Bench, at: &str) -> f64 {
             }
         }
         for ((best, jacobian), stated) in best.iter_mut().zip(jacobians).zip(&stated) {
-            *best = best.min((log_abs_det(jacobian) - f64::from(*stated)).abs());
+            *best = best.min((crate::log_abs_det(jacobian) - f64::from(*stated)).abs());
         }
     }
     let worst = best.iter().fold(0f64, |a, b| a.max(*b));
@@ -109,23 +109,6 @@ fn jacobian(bench: &Bench, at: &str) -> f64 {
         "{at}: off by {worst:e} from the numeric Jacobian, allowed {LOG_DET_TOLERANCE:e}"
     );
     worst
-}
-
-/// `ln |det a|` by elimination with pivots.
-fn log_abs_det(mut a: Vec<Vec<f64>>) -> f64 {
-    let n = a.len();
-    let mut sum = 0.0;
-    for k in 0..n {
-        let pivot = (k..n).max_by(|i, j| a[*i][k].abs().total_cmp(&a[*j][k].abs())).unwrap_or(k);
-        a.swap(k, pivot);
-        sum += a[k][k].abs().ln();
-        let (done, rest) = a.split_at_mut(k + 1);
-        for row in rest {
-            let factor = row[k] / done[k][k];
-            row.iter_mut().zip(&done[k]).for_each(|(v, p)| *v -= factor * p);
-        }
-    }
-    sum
 }
 
 fn unchanged_by_use(bench: &Bench, at: &str) {

@@ -125,7 +125,7 @@ fn log_det(case: &Case<dyn ClassLayer>) {
         };
         moved(h).iter().zip(moved(-h)).map(|(a, b)| f64::from(a - b) / f64::from(2.0 * h)).collect()
     };
-    let numeric = log_abs_determinant((0..n).map(column).collect());
+    let numeric = crate::log_abs_det((0..n).map(column).collect());
     let sum: f64 = found.iter().map(|v| f64::from(*v)).sum();
     let error = (sum - numeric).abs();
     assert!(
@@ -136,24 +136,6 @@ fn log_det(case: &Case<dyn ClassLayer>) {
     layer.forward(0, &mut x.clone(), &mut more).must(&at);
     let expected: Vec<f32> = found.iter().map(|v| v + 1.5).collect();
     close(&more, &expected, 1e-6, &format!("{at}: is not added to what is there"));
-}
-
-/// By elimination with pivots.
-fn log_abs_determinant(mut rows: Vec<Vec<f64>>) -> f64 {
-    let n = rows.len();
-    let mut sum = 0.0;
-    for i in 0..n {
-        let pivot = (i..n).fold(i, |best, r| if rows[r][i].abs() > rows[best][i].abs() { r } else { best });
-        rows.swap(i, pivot);
-        sum += rows[i][i].abs().ln();
-        let (done, below) = rows.split_at_mut(i + 1);
-        let top = &done[i];
-        for row in below {
-            let f = row[i] / top[i];
-            row[i..].iter_mut().zip(&top[i..]).for_each(|(v, t)| *v -= f * t);
-        }
-    }
-    sum
 }
 
 fn company(case: &Case<dyn ClassLayer>) {
