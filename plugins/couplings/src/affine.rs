@@ -66,13 +66,7 @@ impl Affine {
 }
 
 impl Coupling for Affine {
-    fn hidden(&self) -> Vec<usize> {
-        self.subnet.hidden()
-    }
-
-    fn needs_maps(&self) -> bool {
-        self.subnet.needs_maps()
-    }
+    through_subnet!();
 
     fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<CouplingOutput> {
         let tail = match self.subnet.needs_maps() {
@@ -107,28 +101,6 @@ impl Coupling for Affine {
         };
         self.warmup.set(vec![w])?;
         self.subnet.iterate()
-    }
-
-    fn bake(&mut self) -> Result<()> {
-        self.baked = true;
-        self.subnet.bake()
-    }
-
-    fn is_baked(&self) -> bool {
-        self.baked
-    }
-
-    fn set_baked(&mut self) {
-        self.baked = true;
-        self.subnet.set_baked();
-    }
-
-    fn has_private(&self) -> bool {
-        self.subnet.has_private()
-    }
-
-    fn grow(&mut self, class: &str) -> Result<()> {
-        self.subnet.grow(class)
     }
 }
 

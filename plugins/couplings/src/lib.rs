@@ -1,5 +1,8 @@
 //! Invertible couplings: `affine`, `additive`, `all-in-one` and `spline`, with the conditioned subnet they share.
 
+#[macro_use]
+mod delegate;
+
 mod additive;
 mod affine;
 mod all_in_one;

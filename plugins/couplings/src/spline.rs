@@ -58,13 +58,7 @@ impl Spline {
 }
 
 impl Coupling for Spline {
-    fn hidden(&self) -> Vec<usize> {
-        self.subnet.hidden()
-    }
-
-    fn needs_maps(&self) -> bool {
-        self.subnet.needs_maps()
-    }
+    through_subnet!();
 
     fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<CouplingOutput> {
         let raw = self.subnet.forward(x, condition)?;
@@ -80,28 +74,6 @@ impl Coupling for Spline {
 
     fn begin_step(&mut self, _step: Option<u64>) -> Result<()> {
         if self.baked { Ok(()) } else { self.subnet.iterate() }
-    }
-
-    fn bake(&mut self) -> Result<()> {
-        self.baked = true;
-        self.subnet.bake()
-    }
-
-    fn is_baked(&self) -> bool {
-        self.baked
-    }
-
-    fn set_baked(&mut self) {
-        self.baked = true;
-        self.subnet.set_baked();
-    }
-
-    fn has_private(&self) -> bool {
-        self.subnet.has_private()
-    }
-
-    fn grow(&mut self, class: &str) -> Result<()> {
-        self.subnet.grow(class)
     }
 }
 
