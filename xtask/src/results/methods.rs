@@ -106,7 +106,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             model("hgad-literal"),
         ],
     },
-    Section { title: "IUF", methods: &[model("iuf"), model("iuf-joint")] },
+    Section { title: "IUF", methods: &[model("iuf"), model("iuf-fine-tune"), model("iuf-joint")] },
 ];
 
 /// The paired comparisons.
