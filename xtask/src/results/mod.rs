@@ -52,25 +52,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let known: Vec<&str> = methods::all().map(|m| m.name).collect();
         return Err(format!("there is no method `{name}`; there are: {}", known.join(", ")).into());
     }
+    let mut failed = vec![];
     if !options.tables {
         let data = data(options)?;
         let program = match &options.program {
             Some(program) => fs::canonicalize(program).map_err(|e| format!("{}: {e}", program.display()))?,
             None => cargo::build(&root(), &["--release", "--package", "ccnf-cli"], "ccnf", &[])?,
         };
-        let failed = measure(options, &program, &data, &runs)?;
-        if failed > 0 {
-            eprintln!("{failed} runs failed; they are missing in the tables");
+        failed = measure(options, &program, &data, &runs)?;
+        if !failed.is_empty() {
+            eprintln!("{} runs failed; they are missing in the tables", failed.len());
         }
     }
     let mut all = Runs::new();
     for method in methods::all() {
-        let found = (0..options.seeds).map(|i| Finished::read(&folder(&runs, method, SEED + i)));
+        // A folder may hold the finished run of an earlier config, over which no other is started.
+        let folders = (0..options.seeds).map(|i| folder(&runs, method, SEED + i));
+        let found = folders.filter(|f| !failed.contains(f)).map(|f| Finished::read(&f));
         let found = found.collect::<Result<Vec<_>>>()?.into_iter().flatten();
         all.insert(method.name, found.collect());
     }
-    let doc = root().join(DOC);
-    fs::write(&doc, updated(DOC, &fs::read_to_string(&doc)?, MARKS, &table::markdown(&all)?)?)?;
+    // The tables take seconds; the document is read after them, lest an edit made meanwhile be lost.
+    let (doc, tables) = (root().join(DOC), table::markdown(&all)?);
+    fs::write(&doc, updated(DOC, &fs::read_to_string(&doc)?, MARKS, &tables)?)?;
     println!("wrote {DOC}");
     Ok(())
 }
@@ -86,10 +90,10 @@ fn folder(runs: &Path, method: &Method, seed: u64) -> PathBuf {
     runs.join(method.name).join(format!("seed{seed}"))
 }
 
-/// All first seeds come first, so that an interrupted measurement has seen every method. Returns how many runs failed.
-fn measure(options: &Options, program: &Path, data: &Path, runs: &Path) -> Result<usize> {
+/// All first seeds come first, so that an interrupted measurement has seen every method. Returns the folders of the runs that failed.
+fn measure(options: &Options, program: &Path, data: &Path, runs: &Path) -> Result<Vec<PathBuf>> {
     let wanted = |m: &&Method| options.only.is_empty() || options.only.iter().any(|n| n == m.name);
-    let mut failed = 0;
+    let mut failed = vec![];
     for i in 0..options.seeds {
         for method in methods::all().filter(wanted).filter(|m| i == 0 || m.seeded) {
             let out = folder(runs, method, SEED + i);
@@ -100,7 +104,7 @@ fn measure(options: &Options, program: &Path, data: &Path, runs: &Path) -> Resul
                 true => eprintln!("{name}: finished after {:.0} s", start.elapsed().as_secs_f64()),
                 false => {
                     eprintln!("{name}: FAILED, see {}", out.with_extension("log").display());
-                    failed += 1;
+                    failed.push(out);
                 }
             }
         }
