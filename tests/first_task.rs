@@ -1,4 +1,4 @@
-//! What the first stage of the detector `ccnf` may do beyond training its classes' rows.
+//! What training of the detector `ccnf` may do beyond fitting the likelihood of its tokens: switches of the first stage, painted defects.
 
 use ccnf::core::{Config, PhaseConfig, PlainUpdate, TrainConfig, build, hashes};
 use ccnf::prelude::*;
@@ -133,11 +133,95 @@ fn every_switch_changes_the_flow_and_none_changes_nothing() {
     }
 }
 
+/// An image whose middle four cells are moved a little in a direction that is the same for all classes.
+fn painted(class: &str, number: usize) -> PaintedImage {
+    let direction = Streams::new(9).normal("defect", 6);
+    let mut map = image(class, number).level(0).unwrap().into_owned();
+    let mut mask = Mask { width: 4, height: 4, data: vec![false; 16] };
+    for cell in [5, 6, 9, 10] {
+        mask.data[cell] = true;
+        map[6 * cell..6 * cell + 6].iter_mut().zip(&direction).for_each(|(v, d)| *v += 0.6 * d);
+    }
+    PaintedImage { of: number, features: Arc::new(vec![map]), mask: Arc::new(mask) }
+}
+
+fn painted_view(stage: usize, classes: &[&str]) -> TrainView {
+    let class = |c: &TrainClass| {
+        let name = c.name().to_owned();
+        c.clone().with_painted((0..12).map(|i| painted(&name, i)).collect())
+    };
+    let plain = view(stage, classes);
+    TrainView::new(stage, levels(), plain.classes().iter().map(class).collect())
+}
+
+/// How much higher the energy of defective tokens is than that of normal ones, in deviations of the latter, on unseen images of a class.
+fn told_apart(d: &dyn Detector, class: &str) -> f64 {
+    let images: Vec<_> = (100..140).map(|i| painted(class, i).features).collect();
+    let images: Vec<&dyn ImageFeatures> = images.iter().map(|i| i.as_ref()).collect();
+    let scores = d.score(&images, ScoreRequest { given: Some(class), routed: false }).unwrap();
+    let (mut normal, mut defective) = (vec![], vec![]);
+    for (i, v) in scores.iter().flat_map(|s| s.given[0].data.iter().enumerate()) {
+        if [5, 6, 9, 10].contains(&i) { &mut defective } else { &mut normal }.push(f64::from(*v));
+    }
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
+    let spread = normal.iter().map(|v| (v - mean(&normal)).powi(2)).sum::<f64>() / normal.len() as f64;
+    (mean(&defective) - mean(&normal)) / spread.sqrt()
+}
+
+#[test]
+fn a_flow_trained_against_painted_defects_tells_those_of_a_new_class_too() {
+    let trained = |versions: usize| {
+        let keys = json!({ "defects": { "versions": versions, "weight": 1.0 },
+                           "layers": [{ "kind": "whitening", "mode": "position-mean" }] });
+        let mut d = built(keys, 250).unwrap();
+        assert_eq!(d.painted_defects(0), versions);
+        let mut first = StepReport::new();
+        for (stage, classes) in [&CLASSES[..2], &CLASSES[2..]].into_iter().enumerate() {
+            let view = painted_view(stage, classes);
+            let scope = if stage == 0 { TrainScope::All } else { TrainScope::NewClasses };
+            d.begin_stage(&view, scope).unwrap();
+            let before = hashes(&*d);
+            for step in 0..250 {
+                let report = d.step(&view, step, &mut PlainUpdate).unwrap();
+                if (stage, step) == (0, 0) {
+                    first = report;
+                }
+            }
+            d.end_stage(&view).unwrap();
+            if stage == 0 {
+                d.freeze_shared().unwrap();
+                continue;
+            }
+            let after = hashes(&*d);
+            let moved = before.iter().filter(|t| after.iter().any(|a| a.0 == t.0 && a != *t));
+            let moved: Vec<_> = moved.map(|t| t.1.clone()).collect();
+            assert!(!moved.is_empty() && moved.iter().all(|o| *o == Owner::Class("c".into())), "{moved:?}");
+        }
+        assert_eq!(first.contains_key("level0.defects"), versions > 0);
+        told_apart(&*d, "c")
+    };
+    let (with, without) = (trained(1), trained(0));
+    assert!(
+        with > without + 0.2,
+        "defects stand out by {with} deviations, without such training by {without}"
+    );
+}
+
+#[test]
+fn without_a_flow_no_defects_are_painted() {
+    let keys = json!({ "blocks": 0, "defects": { "versions": 3 }, "layers": [{ "kind": "whitening" }] });
+    assert_eq!(built(keys, 5).unwrap().painted_defects(0), 0);
+}
+
 #[test]
 fn impossible_switches_are_config_errors() {
     for (keys, key) in [
         (json!({ "first_task": { "noise": -0.1 } }), "first_task.noise"),
         (json!({ "first_task": { "mixup": 1.5 } }), "first_task.mixup"),
+        (json!({ "defects": { "versions": 65 } }), "defects.versions"),
+        (json!({ "defects": { "weight": 0.0 } }), "defects.weight"),
+        (json!({ "defects": { "sharpness": -1.0 } }), "defects.sharpness"),
+        (json!({ "defects": { "versions": 1 }, "haar": [1] }), "defects.versions"),
         (json!({ "first_task": { "episodes": 2.0 } }), "first_task.episodes"),
         (json!({ "first_task": { "inner_steps": 0 } }), "first_task.inner_steps"),
         (json!({ "first_task": { "inner_lr": 0.0 } }), "first_task.inner_lr"),

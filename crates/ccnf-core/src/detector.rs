@@ -104,6 +104,10 @@ pub struct Distillation {
 /// - `score` uses no randomness, gives an image the same maps whatever else is in the batch of its class, and is finite or fails
 ///   with an error that names the place.
 pub trait Detector: Stateful + Shareable {
+    /// How many images with painted defects the detector wants per training image of a stage's new classes.
+    fn painted_defects(&self, _stage: usize) -> usize {
+        0
+    }
     /// Starts a stage: learns of new classes, sets up statistics and the optimiser.
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()>;
     /// How many steps the stage makes; 0 for a model that is fitted in closed form.

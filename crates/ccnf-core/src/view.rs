@@ -1,5 +1,6 @@
 //! What training code sees.
 
+use crate::dataset::Mask;
 use crate::detector::TrainScope;
 use crate::encoder::LevelSpec;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,22 +36,43 @@ impl ImageFeatures for Vec<Vec<f32>> {
     }
 }
 
+/// A training image on which a defect was painted.
+#[derive(Clone)]
+pub struct PaintedImage {
+    /// The number of the image among those of its class.
+    pub of: usize,
+    /// The features of the painted image.
+    pub features: Arc<dyn ImageFeatures>,
+    /// Where the defect is, in pixels of the image; empty where it could not be seen.
+    pub mask: Arc<Mask>,
+}
+
 /// The normal training images of one class.
 #[derive(Clone)]
 pub struct TrainClass {
     name: String,
     images: Vec<Arc<dyn ImageFeatures>>,
+    painted: Vec<PaintedImage>,
     rehearsed: bool,
 }
 
 impl TrainClass {
     /// A class and the features of its normal training images.
     pub fn new(name: impl Into<String>, images: Vec<Arc<dyn ImageFeatures>>) -> Self {
-        TrainClass { name: name.into(), images, rehearsed: false }
+        TrainClass { name: name.into(), images, painted: vec![], rehearsed: false }
     }
     /// A class of an earlier stage and what a strategy kept of its images.
     pub fn rehearsed(name: impl Into<String>, images: Vec<Arc<dyn ImageFeatures>>) -> Self {
-        TrainClass { name: name.into(), images, rehearsed: true }
+        TrainClass { name: name.into(), images, painted: vec![], rehearsed: true }
+    }
+    /// The class with images on which defects were painted.
+    pub fn with_painted(self, painted: Vec<PaintedImage>) -> Self {
+        TrainClass { painted, ..self }
+    }
+    /// The images on which defects were painted: as many as the detector [asked for](crate::Detector::painted_defects), and none of a
+    /// rehearsed class.
+    pub fn painted(&self) -> &[PaintedImage] {
+        &self.painted
     }
     /// Whether the class belongs to an earlier stage: steps draw from it, but it is not learnt anew, and what was computed from all its
     /// images stays.
@@ -83,7 +105,8 @@ impl TrainClass {
     }
 }
 
-/// All that training code sees of the data: features of the **normal** images of the classes of the current stage.
+/// All that training code sees of the data: features of the **normal** images of the classes of the current stage, as they are and, where
+/// a detector asks for it, with defects painted on.
 /// There is no way from here to test images, labels or masks.
 #[derive(Clone)]
 pub struct TrainView {

@@ -14,6 +14,7 @@ mod fuse;
 mod metrics;
 mod observer;
 mod overlays;
+mod painted;
 mod predict;
 mod protocol;
 mod run;

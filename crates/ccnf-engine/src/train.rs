@@ -6,6 +6,7 @@ use crate::events::Events;
 use crate::folder::RunFolder;
 use crate::fuse::fuse;
 use crate::observer::Observer;
+use crate::painted::paint_defects;
 use ccnf_core::{
     Error, ErrorKind, ImageFeatures, ImageSource, Result, ResultExt, TrainClass, TrainView, restore, snapshot,
 };
@@ -54,6 +55,7 @@ pub(crate) fn train_view(
         out.push(TrainClass::new(class.clone(), images));
     }
     observer.finish();
+    let out = paint_defects(a, cache, (stage, a.detector.painted_defects(stage)), out, observer)?;
     Ok(TrainView::new(stage, a.encoder.levels(), out))
 }
 

@@ -64,11 +64,11 @@ pub mod prelude {
         CouplingOutput, CouplingSpec, Dataset, DatasetIndex, DatasetSpec, Detector, DetectorSpec,
         Distillation, EncodedImage, Encoder, EncoderInput, EncoderSpec, Error, ErrorKind, FlowOutput,
         FusionConfig, ImageFeatures, ImageScores, ImageSource, ImageTerm, LayerSpec, LevelMap, LevelNorm,
-        LevelSpec, LikelihoodScoring, LogLikelihood, Mask, MaskSource, Negative, OpenedImage, Peers, Ranking,
-        Regularizer, RegularizerSpec, Result, ResultExt, RgbImage, RouteInput, Router, RouterSpec, RowInit,
-        RowMix, ScoreRequest, Scorer, ScorerSpec, Section, Shortlist, Snapshot, Stage, Stateful, StepReport,
-        StoredTensor, Strategy, StrategySpec, TokenLikelihoods, TrainClass, TrainScope, TrainView, Update,
-        UpdateRule, Values, unknown_class, update, update_with,
+        LevelSpec, LikelihoodScoring, LogLikelihood, Mask, MaskSource, Negative, OpenedImage, PaintedImage,
+        Peers, Ranking, Regularizer, RegularizerSpec, Result, ResultExt, RgbImage, RouteInput, Router,
+        RouterSpec, RowInit, RowMix, ScoreRequest, Scorer, ScorerSpec, Section, Shortlist, Snapshot, Stage,
+        Stateful, StepReport, StoredTensor, Strategy, StrategySpec, TokenLikelihoods, TrainClass, TrainScope,
+        TrainView, Update, UpdateRule, Values, unknown_class, update, update_with,
     };
     pub use ccnf_tensor::ops;
     pub use ccnf_tensor::ops::{Film, Grid, Index, RowTable};

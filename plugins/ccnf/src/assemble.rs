@@ -44,6 +44,7 @@ impl LevelFlow {
             chain: Chain::new(layers, config.folds, &flow_level),
             prepared: None,
             pseudo: None,
+            defects: vec![],
             pseudo_rows: vec![],
             flow: Flow::new(config, build, &spec)?,
             adam: Adam::new(build.train.adam()),

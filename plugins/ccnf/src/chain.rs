@@ -19,6 +19,24 @@ pub(crate) struct Maps {
     pub(crate) values: Vec<Vec<f32>>,
     /// Per image one value per token.
     pub(crate) log_det: Vec<Vec<f32>>,
+    /// Images that each are a variant of one of these (its number), and go the way of that one.
+    pub(crate) variants: Vec<(usize, Vec<f32>)>,
+}
+
+impl Maps {
+    /// Images before the layers.
+    fn new(values: Vec<Vec<f32>>, variants: Vec<(usize, Vec<f32>)>, tokens: usize) -> Self {
+        Maps { log_det: vec![vec![0.0; tokens]; values.len()], values, variants }
+    }
+
+    /// Sends images for whose number `which` is true through `layer`, and their variants with them.
+    fn through(&mut self, layer: &dyn ClassLayer, class: usize, which: impl Fn(usize) -> bool) -> Result<()> {
+        let mut unused = vec![0.0; self.log_det.first().map_or(0, Vec::len)];
+        let both = self.values.iter_mut().zip(&mut self.log_det).enumerate();
+        both.filter(|(i, _)| which(*i)).try_for_each(|(_, (v, l))| layer.forward(class, v, l))?;
+        let mut own = self.variants.iter_mut().filter(|(of, _)| which(*of));
+        own.try_for_each(|(_, v)| layer.forward(class, v, &mut unused))
+    }
 }
 
 impl Chain {
@@ -42,9 +60,14 @@ impl Chain {
         Ok(())
     }
 
-    /// Fits a class that was added on its standardised maps; returns the held-out output.
-    pub(crate) fn fit(&mut self, class: &str, maps: Vec<Vec<f32>>) -> Result<Maps> {
-        let mut out = self.unchanged(maps);
+    /// Fits a class that was added on its standardised maps, not on their variants; returns the held-out output of both.
+    pub(crate) fn fit(
+        &mut self,
+        class: &str,
+        maps: Vec<Vec<f32>>,
+        variants: Vec<(usize, Vec<f32>)>,
+    ) -> Result<Maps> {
+        let mut out = Maps::new(maps, variants, self.level.tokens());
         for layer in &mut self.layers {
             layer.fit(class, &slices(&out.values))?;
             held_out(layer.as_ref(), class, self.folds, &mut out)?;
@@ -54,24 +77,25 @@ impl Chain {
 
     /// Maps of a class through its layers, where they were not fitted in this stage.
     pub(crate) fn fitted(&self, class: &str, maps: Vec<Vec<f32>>) -> Result<Maps> {
-        let mut out = self.unchanged(maps);
-        let both = out.values.iter_mut().zip(&mut out.log_det);
-        both.into_iter().try_for_each(|(v, l)| self.forward(class, v, l))?;
-        Ok(out)
-    }
-
-    /// What [`fit`](Self::fit) returned for the same maps.
-    pub(crate) fn held_out(&self, class: &str, maps: Vec<Vec<f32>>) -> Result<Maps> {
-        let mut out = self.unchanged(maps);
+        let mut out = Maps::new(maps, vec![], self.level.tokens());
         for layer in &self.layers {
-            held_out(layer.as_ref(), class, self.folds, &mut out)?;
+            out.through(layer.as_ref(), number(layer.as_ref(), class)?, |_| true)?;
         }
         Ok(out)
     }
 
-    fn unchanged(&self, values: Vec<Vec<f32>>) -> Maps {
-        let log_det = vec![vec![0.0; self.level.tokens()]; values.len()];
-        Maps { values, log_det }
+    /// What [`fit`](Self::fit) returned for the same maps.
+    pub(crate) fn held_out(
+        &self,
+        class: &str,
+        maps: Vec<Vec<f32>>,
+        variants: Vec<(usize, Vec<f32>)>,
+    ) -> Result<Maps> {
+        let mut out = Maps::new(maps, variants, self.level.tokens());
+        for layer in &self.layers {
+            held_out(layer.as_ref(), class, self.folds, &mut out)?;
+        }
+        Ok(out)
     }
 
     /// Maps of a class, one after the other, in place; adds to `log_det`.
@@ -92,9 +116,7 @@ impl Chain {
 fn held_out(layer: &dyn ClassLayer, class: &str, folds: usize, maps: &mut Maps) -> Result<()> {
     let folds = folds.min(maps.values.len());
     if folds < 2 {
-        let class = number(layer, class)?;
-        let both = maps.values.iter_mut().zip(&mut maps.log_det);
-        return both.into_iter().try_for_each(|(v, l)| layer.forward(class, v, l));
+        return maps.through(layer, number(layer, class)?, |_| true);
     }
     let before = maps.values.clone();
     for fold in 0..folds {
@@ -103,8 +125,7 @@ fn held_out(layer: &dyn ClassLayer, class: &str, folds: usize, maps: &mut Maps) 
         let mut other = layer.empty();
         other.add(class)?;
         other.fit(class, &kept)?;
-        let both = maps.values.iter_mut().zip(&mut maps.log_det).skip(fold).step_by(folds);
-        both.into_iter().try_for_each(|(v, l)| other.forward(0, v, l))?;
+        maps.through(other.as_ref(), 0, |i| i % folds == fold)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Config of the detector.
 
+use crate::defects::DefectsConfig;
 use crate::first_task::FirstTaskConfig;
 use crate::init::RowInitConfig;
 use ccnf::prelude::*;
@@ -62,6 +63,8 @@ pub struct CcnfConfig {
     pub init: RowInitConfig,
     /// What the first stage does beyond training its classes' rows.
     pub first_task: FirstTaskConfig,
+    /// Training against painted defects.
+    pub defects: DefectsConfig,
     /// The coupling of every block.
     pub coupling: Component,
     /// How the class enters.
@@ -89,6 +92,7 @@ impl Default for CcnfConfig {
             mixing: Mixing::Rotation,
             init: RowInitConfig::Best,
             first_task: FirstTaskConfig::default(),
+            defects: DefectsConfig::default(),
             coupling: Component::of("affine"),
             conditioner: Component::of("embedding"),
             regularizers: vec![
@@ -121,6 +125,7 @@ impl CcnfConfig {
         if self.identity_maps && self.layers.is_empty() {
             return Err(build.error("identity_maps", "needs at least one layer"));
         }
+        self.defects.check(build)?;
         self.first_task.check(build)
     }
 }

@@ -1,6 +1,7 @@
 //! The detector: one chain of layers and flow per level, trained and scored together.
 
 use crate::config::CcnfConfig;
+use crate::defects::DefectsConfig;
 use crate::first_task::FirstTaskConfig;
 use crate::init::{RowInitConfig, initial_row};
 use crate::level::{LevelFlow, StepContext};
@@ -22,6 +23,7 @@ pub struct Ccnf {
     classes: Vec<String>,
     init: RowInitConfig,
     first_task: FirstTaskConfig,
+    defects: DefectsConfig,
     levels: Vec<LevelFlow>,
     regularizers: Vec<Box<dyn Regularizer>>,
     scoring: LikelihoodScoring,
@@ -52,6 +54,10 @@ impl Ccnf {
         if config.first_task.episodes > 0.0 && levels.iter().any(|l| l.flow.conditioner().wants_prototype()) {
             return Err(build.error("first_task.episodes", "a conditioner of prototypes has no row to fit"));
         }
+        if config.defects.versions > 0 && levels.iter().any(|l| l.flow.needs_maps()) {
+            let message = "a flow that sees whole maps cannot be trained on single defective tokens";
+            return Err(build.error("defects.versions", message));
+        }
         let regularizers = build
             .section
             .components("regularizers", &config.regularizers)?
@@ -73,6 +79,7 @@ impl Ccnf {
             classes: vec![],
             init: config.init,
             first_task: config.first_task,
+            defects: config.defects,
             levels,
             regularizers,
             scoring: LikelihoodScoring::new(scorer, router, build.fusion.levels, scored),
@@ -113,6 +120,10 @@ fn log_likelihood(
 }
 
 impl Detector for Ccnf {
+    fn painted_defects(&self, _stage: usize) -> usize {
+        if self.levels.iter().all(|l| l.flow.is_identity()) { 0 } else { self.defects.versions }
+    }
+
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
         view.classes().iter().try_for_each(|c| check_trainable(c, view.levels()))?;
         let known = |c: &&TrainClass| self.classes.iter().any(|k| k == c.name());
@@ -174,6 +185,7 @@ impl Detector for Ccnf {
             train: &self.train,
             regularizers: &self.regularizers,
             first_task: &self.first_task,
+            defects: &self.defects,
             streams: &self.streams,
             step,
         };

@@ -1,5 +1,6 @@
 //! What a level's flow sees of an image: standardised, projected, through the private layers of a class.
 
+use crate::defects::DefectTokens;
 use crate::level::LevelFlow;
 use crate::prepared::Prepared;
 use ccnf::core::{Standardization, check_size};
@@ -82,20 +83,42 @@ impl LevelFlow {
     pub(crate) fn begin(&mut self, view: &TrainView, fit: bool) -> Result<()> {
         self.prepared = None;
         self.pseudo = None;
-        if self.is_plain() {
-            return Ok(());
-        }
+        self.defects.clear();
         let mut prepared = Prepared::builder();
         for class in view.classes() {
-            let maps =
-                (0..class.len()).map(|i| self.input(&class.image(i, self.number)?)).collect::<Result<_>>()?;
-            let name = class.name();
-            let maps = match (class.is_rehearsed(), fit) {
-                (true, _) => self.chain.fitted(name, maps),
-                (false, false) => self.chain.held_out(name, maps),
-                (false, true) => self.chain.add(name).and_then(|()| self.chain.fit(name, maps)),
+            let variants = class
+                .painted()
+                .iter()
+                .map(|p| Ok((p.of, self.input(&p.features.level(self.number)?)?)))
+                .collect::<Result<Vec<_>>>()?;
+            let variants = match self.is_plain() {
+                true => variants,
+                false => {
+                    let maps = (0..class.len())
+                        .map(|i| self.input(&class.image(i, self.number)?))
+                        .collect::<Result<_>>()?;
+                    let name = class.name();
+                    let mut maps = match (class.is_rehearsed(), fit) {
+                        (true, _) => self.chain.fitted(name, maps),
+                        (false, false) => self.chain.held_out(name, maps, variants),
+                        (false, true) => {
+                            self.chain.add(name).and_then(|()| self.chain.fit(name, maps, variants))
+                        }
+                    }
+                    .at(|| format!("level `{}` of class `{name}`", self.raw.name))?;
+                    let variants = std::mem::take(&mut maps.variants);
+                    prepared.push(class, maps);
+                    variants
+                }
             };
-            prepared.push(class, maps.at(|| format!("level `{}` of class `{name}`", self.raw.name))?);
+            let mut tokens = DefectTokens::default();
+            for (painted, (_, map)) in class.painted().iter().zip(&variants) {
+                tokens.push(map, &painted.mask, self.flow.level());
+            }
+            self.defects.push(tokens);
+        }
+        if self.is_plain() {
+            return Ok(());
         }
         self.prepared = Some(prepared.finish(view.stage(), self.flow.level())?);
         Ok(())

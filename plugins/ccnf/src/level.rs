@@ -1,6 +1,7 @@
 //! One level: standardisation, projection, layers, flow, optimiser.
 
 use crate::chain::Chain;
+use crate::defects::{DefectBatch, DefectTokens, DefectsConfig};
 use crate::episode::episode;
 use crate::first_task::{FirstTaskConfig, Mixed, mixed};
 use crate::flow::Flow;
@@ -26,6 +27,8 @@ pub(crate) struct LevelFlow {
     pub(crate) prepared: Option<Prepared>,
     /// The first stage's images with their clusters, while it runs and where clusters are asked for.
     pub(crate) pseudo: Option<Pseudo>,
+    /// Per class of the running stage the defective tokens of its painted images.
+    pub(crate) defects: Vec<DefectTokens>,
     /// The clusters that have a row.
     pub(crate) pseudo_rows: Vec<String>,
     pub(crate) flow: Flow,
@@ -44,6 +47,7 @@ pub(crate) struct StepContext<'a> {
     pub(crate) train: &'a TrainConfig,
     pub(crate) regularizers: &'a [Box<dyn Regularizer>],
     pub(crate) first_task: &'a FirstTaskConfig,
+    pub(crate) defects: &'a DefectsConfig,
     pub(crate) streams: &'a Streams,
     pub(crate) step: u64,
 }
@@ -137,6 +141,7 @@ impl LevelFlow {
             None => flow.condition(&classes, &batch.class, &batch.position),
             Some(m) => flow.condition_mixed(&classes, &m.rows, &batch.class, &batch.position),
         };
+        let defective = self.defective(context, &classes, tokens, &mut rng)?;
         let rows = mixed.as_ref().map_or(classes.len(), Mixed::rows);
         let target = match &mut self.teacher {
             None => None,
@@ -154,6 +159,11 @@ impl LevelFlow {
             let mut losses = step_loss(output, regularizers)?;
             if let Some((target, weight)) = &target {
                 losses.keep_near(target, *weight)?;
+            }
+            if let Some(tokens) = &defective {
+                let under = self.flow.condition(&classes, &tokens.class, &tokens.position)?;
+                let f = self.flow.forward(&constant(&tokens.x), &under)?;
+                losses.tell_apart(&(self.flow.log_prior(&f.z)? + f.log_det), context.defects);
             }
             Ok::<_, Error>((losses.total.clone(), losses))
         })?;
@@ -204,6 +214,20 @@ impl LevelFlow {
         let noise = |n| streams.normal(&format!("first_task.level{}.step{step}", self.number), n);
         let width = self.flow.conditioner().row_width();
         Ok((Some(mixed(config, batch, classes.len(), width, fitted, noise, rng)?), gain))
+    }
+
+    /// Defective tokens for a step of `tokens` normal ones, half as many; none where none were painted.
+    fn defective(
+        &self,
+        context: &StepContext<'_>,
+        classes: &[usize],
+        tokens: usize,
+        rng: &mut impl Rng,
+    ) -> Result<Option<DefectBatch>> {
+        if context.defects.versions == 0 || classes.is_empty() {
+            return Ok(None);
+        }
+        DefectBatch::sample(&self.defects, self.flow.level().channels, (tokens / 2).max(1), rng)
     }
 
     /// One wrong class per token (index of a known class), the same for a whole map where the flow needs whole maps; where a regulariser

@@ -3,6 +3,7 @@
 mod assemble;
 mod chain;
 mod config;
+mod defects;
 mod detector;
 mod episode;
 mod first_task;

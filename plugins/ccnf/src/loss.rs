@@ -1,5 +1,6 @@
 //! The loss of one step.
 
+use crate::defects::{DefectsConfig, telling_apart};
 use crate::flow::Flow;
 use crate::groups::Conditions;
 use ccnf::dfdx::prelude::{HasShape, MeanTo, Rank0};
@@ -34,6 +35,14 @@ impl StepLosses {
         self.terms.push(Term { name: "distillation", weight, value });
         self.total = self.total.clone() + term * weight;
         Ok(())
+    }
+
+    /// Adds the term of painted defects; `defective` holds their tokens' `log p`, `[M]`.
+    pub(crate) fn tell_apart(&mut self, defective: &VarVec, config: &DefectsConfig) {
+        let term = telling_apart(&self.output.log_prob, defective, self.output.dim, config);
+        let value = term.as_vec().first().copied().unwrap_or(f32::NAN);
+        self.terms.push(Term { name: "defects", weight: config.weight, value });
+        self.total = self.total.clone() + term * config.weight;
     }
 }
 

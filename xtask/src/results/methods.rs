@@ -34,6 +34,13 @@ const fn closed_form(name: &'static str) -> Method {
 
 const NO_FLOW: &[&str] = &["detector.blocks=0", "detector.identity_maps=false"];
 
+/// The steps, learning rates and warm-up of `ccnf`.
+const SHORT: &[&str] = &[
+    "train.first={ steps = 500, tokens = 1536, lr = 2e-3 }",
+    "train.later={ steps = 250, tokens = 512, lr = 3e-2 }",
+    "detector.coupling.warmup_steps=100",
+];
+
 /// The tables.
 pub(crate) const SECTIONS: &[Section] = &[
     Section {
@@ -61,6 +68,14 @@ pub(crate) const SECTIONS: &[Section] = &[
             Method { name: "ccnf-small-no-flow", model: "ccnf-small", set: NO_FLOW, seeded: false },
             model("ccnf-few"),
             Method { name: "ccnf-few-no-flow", model: "ccnf-few", set: NO_FLOW, seeded: true },
+            model("ccnf-defects"),
+            Method {
+                name: "ccnf-defects-not-painted",
+                model: "ccnf-defects",
+                set: &["detector.defects.versions=0"],
+                seeded: true,
+            },
+            Method { name: "ccnf-defects-no-flow", model: "ccnf-defects", set: NO_FLOW, seeded: false },
         ],
     },
     Section {
@@ -68,7 +83,8 @@ pub(crate) const SECTIONS: &[Section] = &[
         methods: &[
             model("ccnf"),
             model("ccnf-film"),
-            model("ccnf-literal"),
+            // Its own 10 000 steps of 4096 tokens take hours.
+            Method { name: "ccnf-literal-short", model: "ccnf-literal", set: SHORT, seeded: true },
             model("ccnf-fine-tune"),
             model("ccnf-replay"),
             model("ccnf-ewc"),
@@ -117,6 +133,8 @@ pub(crate) const PAIRS: &[Pair] = &[
     Pair { first: "ccnf-best-no-flow", second: "mahalanobis-two-scales" },
     Pair { first: "ccnf-small", second: "ccnf-small-no-flow" },
     Pair { first: "ccnf-few", second: "ccnf-few-no-flow" },
+    Pair { first: "ccnf-defects", second: "ccnf-defects-no-flow" },
+    Pair { first: "ccnf-defects-not-painted", second: "ccnf-defects-no-flow" },
     Pair { first: "mahalanobis", second: "ccnf-joint" },
 ];
 

@@ -10,12 +10,14 @@ mod geometry;
 mod marks;
 mod noise;
 mod objects;
+mod paint;
 mod product;
 mod render;
 mod spec;
 mod textures;
 mod write;
 
+pub use paint::paint;
 pub use spec::{SyntheticImage, SyntheticSpec};
 pub use write::write_mvtec;
 
