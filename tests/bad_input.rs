@@ -177,6 +177,23 @@ fn an_encoder_file_of_other_shapes_is_refused() {
 }
 
 #[test]
+fn defects_cannot_be_painted_on_stored_features() {
+    let p = Place::new();
+    let header = format!("{:117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2, 4), }");
+    let bytes = [b"\x93NUMPY\x01\x00\x76\x00", header.as_bytes(), &[0; 64]].concat();
+    std::fs::create_dir(p.path("stored")).unwrap();
+    std::fs::write(p.path("stored/one.npy"), bytes).unwrap();
+    let encoder = "encoder={ kind = \"features\", path = \"stored\" }";
+    let run = |more: &[&str]| {
+        let all =
+            [&["run", "small.toml", "--set", encoder, "--set", "detector.kind=ccnf"][..], more].concat();
+        p.fails(2, &all)
+    };
+    let e = run(&["--set", "detector.defects.versions=1"]);
+    assert!(e.contains("stored features") && e.contains("detector.defects.versions"), "{e}");
+}
+
+#[test]
 fn checkpoints_of_another_model_or_damaged_ones_are_refused() {
     let p = Place::new();
     p.ok(&["run", "small.toml", "--out", "a"]);

@@ -71,10 +71,23 @@ impl Dataset for Painted<'_> {
     }
 }
 
-/// Gives every class of a stage `versions` painted images per training image.
+/// How many painted images per training image the detector wants in a stage.
 ///
 /// # Errors
-/// With an encoder that does not look at pixels.
+/// If it wants any, and the encoder does not look at pixels.
+pub(crate) fn versions(a: &Assembly, stage: usize) -> Result<usize> {
+    let versions = a.detector.painted_defects(stage);
+    if versions > 0 && !a.encoder.cacheable() {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "the detector wants defects painted on images, and this encoder reads stored features",
+        )
+        .help("use an encoder that computes features from images, or set detector.defects.versions to 0"));
+    }
+    Ok(versions)
+}
+
+/// Gives every class of a stage `versions` painted images per training image.
 pub(crate) fn paint_defects(
     a: &Assembly,
     cache: &FeatureCache,
@@ -84,13 +97,6 @@ pub(crate) fn paint_defects(
 ) -> Result<Vec<TrainClass>> {
     if versions == 0 {
         return Ok(classes);
-    }
-    if !a.encoder.cacheable() {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            "defects can only be painted on images, and this encoder reads stored features",
-        )
-        .help("use an encoder that computes features from images, or train without painted defects"));
     }
     let of_class = |class: &TrainClass| a.train_index.images(class.name());
     let sources: Vec<&ImageSource> = classes.iter().flat_map(of_class).map(|i| &i.source).collect();

@@ -6,7 +6,7 @@ use crate::events::Events;
 use crate::folder::RunFolder;
 use crate::fuse::fuse;
 use crate::observer::Observer;
-use crate::painted::paint_defects;
+use crate::painted::{paint_defects, versions};
 use ccnf_core::{
     Error, ErrorKind, ImageFeatures, ImageSource, Result, ResultExt, TrainClass, TrainView, restore, snapshot,
 };
@@ -39,6 +39,7 @@ pub(crate) fn train_view(
     stage: usize,
     observer: &dyn Observer,
 ) -> Result<TrainView> {
+    let versions = versions(a, stage)?;
     let classes = &a.stages[stage].classes;
     let total: usize = classes.iter().map(|c| a.train_index.images(c).len()).sum();
     observer.start(&format!("stage {}: encoding", stage + 1), total as u64);
@@ -55,7 +56,7 @@ pub(crate) fn train_view(
         out.push(TrainClass::new(class.clone(), images));
     }
     observer.finish();
-    let out = paint_defects(a, cache, (stage, a.detector.painted_defects(stage)), out, observer)?;
+    let out = paint_defects(a, cache, (stage, versions), out, observer)?;
     Ok(TrainView::new(stage, a.encoder.levels(), out))
 }
 
