@@ -1,8 +1,6 @@
 //! Every model of `configs/models` runs from start to end: on tiny generated images, one step a task.
 
-mod cli_support;
-
-use cli_support::Place;
+use crate::place::Place;
 use std::path::{Path, PathBuf};
 
 /// What is put over a model; the encoder's size goes by `--set`, for its key depends on the encoder.

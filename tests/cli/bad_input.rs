@@ -1,8 +1,6 @@
 //! Bad input: a typed error that says what, where and what to do; nothing half-written in the place of good data.
 
-mod cli_support;
-
-use cli_support::Place;
+use crate::place::Place;
 use image::{DynamicImage, GrayImage, RgbImage, RgbaImage};
 use std::path::PathBuf;
 
@@ -184,12 +182,7 @@ fn defects_cannot_be_painted_on_stored_features() {
     std::fs::create_dir(p.path("stored")).unwrap();
     std::fs::write(p.path("stored/one.npy"), bytes).unwrap();
     let encoder = "encoder={ kind = \"features\", path = \"stored\" }";
-    let run = |more: &[&str]| {
-        let all =
-            [&["run", "small.toml", "--set", encoder, "--set", "detector.kind=ccnf"][..], more].concat();
-        p.fails(2, &all)
-    };
-    let e = run(&["--set", "detector.defects.versions=1"]);
+    let e = p.fails(2, &["run", "small.toml", "--set", encoder, "--set", "detector.defects.versions=1"]);
     assert!(e.contains("stored features") && e.contains("detector.defects.versions"), "{e}");
 }
 
@@ -235,5 +228,5 @@ fn a_disk_that_fills_up_leaves_good_data_and_the_run_goes_on_later() {
         walk(&p.path("full")).into_iter().filter(|f| f.extension().is_some_and(|x| x == "tmp")).count();
     assert_eq!(left, 0, "temporary files were left");
     p.ok(&["run", "small.toml", "--out", "full"]);
-    cli_support::assert_same(&p.path("whole"), &p.path("full"));
+    crate::place::assert_same(&p.path("whole"), &p.path("full"));
 }

@@ -71,7 +71,6 @@ impl Place {
     }
 
     /// Runs and expects this exit code; returns standard error.
-    #[allow(dead_code, reason = "not every test file uses everything")]
     pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
         let o = self.ccnf(args);
         let err = String::from_utf8_lossy(&o.stderr).into_owned();
@@ -87,7 +86,6 @@ impl Place {
 }
 
 /// Everything below a folder that must be the same for the same run: file names and contents.
-#[allow(dead_code, reason = "not every test file uses everything")]
 pub(crate) fn results(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut out = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -107,7 +105,6 @@ pub(crate) fn results(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Fails with the names of the files that differ.
-#[allow(dead_code, reason = "not every test file uses everything")]
 pub(crate) fn assert_same(a: &Path, b: &Path) {
     let (a, b) = (results(a), results(b));
     let names = |r: &[(String, Vec<u8>)]| r.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>();

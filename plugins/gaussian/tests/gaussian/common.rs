@@ -1,6 +1,5 @@
 //! A scorer and a router for the tests, data of a known distribution, and shorthands. The plugin crates do not know each
 //! other, so the tests bring their own parts.
-#![allow(dead_code, reason = "every test file uses a part of it")]
 
 use ccnf::core::{Config, TrainConfig, build};
 use ccnf::prelude::*;

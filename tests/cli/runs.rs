@@ -1,8 +1,6 @@
 //! The command line, end to end.
 
-mod cli_support;
-
-use cli_support::{Place, assert_same};
+use crate::place::{Place, assert_same};
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,10 +37,10 @@ fn a_run_writes_everything_and_the_second_call_computes_nothing() {
     assert_eq!(m["summary"]["routing.shortlist_changed"], serde_json::Value::Null);
     assert_eq!(m["undefined"]["routing.shortlist_changed"], "the router has no shortlist");
     assert_eq!(m["matrices"]["image_auroc"]["given"][0][2], serde_json::Value::Null);
-    let before = cli_support::results(&p.path("a"));
+    let before = crate::place::results(&p.path("a"));
     let again = p.ok(&["run", "small.toml", "--out", "a"]);
     assert!(again.contains("finished before"), "{again}");
-    assert_eq!(before, cli_support::results(&p.path("a")));
+    assert_eq!(before, crate::place::results(&p.path("a")));
     // The resolved configuration runs again to the same id, and the same bits.
     std::fs::copy(p.path("a/config.toml"), p.path("again.toml")).unwrap();
     p.ok(&["run", "again.toml", "--out", "b"]);

@@ -1,8 +1,6 @@
 //! Real images: the baseline reaches its figure, and the frozen flow forgets nothing.
 
-mod cli_support;
-
-use cli_support::Place;
+use crate::place::Place;
 use std::path::Path;
 
 fn summary(path: &Path, key: &str) -> f64 {

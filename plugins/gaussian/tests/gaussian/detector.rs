@@ -1,10 +1,8 @@
 //! The contract of a detector: growth, snapshots, odd shapes and odd data.
 
-mod common;
-
+use crate::common::*;
 use ccnf::core::{hashes, restore, snapshot};
 use ccnf::prelude::*;
-use common::*;
 use serde_json::json;
 use std::sync::Arc;
 

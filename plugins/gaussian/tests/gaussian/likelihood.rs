@@ -1,10 +1,8 @@
 //! The likelihood is that of the Gaussian it should be.
 
-mod common;
-
+use crate::common::*;
 use approx::assert_relative_eq;
 use ccnf::prelude::*;
-use common::*;
 use serde_json::json;
 
 /// `ln N(x; mean, S)` in f64 by Gaussian elimination, an independent way to the same number.

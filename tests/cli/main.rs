@@ -1,0 +1,7 @@
+//! The binary as people run it, in folders of its own.
+
+mod bad_input;
+mod model_configs;
+mod place;
+mod real_images;
+mod runs;
