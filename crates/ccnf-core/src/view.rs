@@ -107,7 +107,7 @@ impl TrainClass {
 
 /// All that training code sees of the data: features of the **normal** images of the classes of the current stage, as they are and, where
 /// a detector asks for it, with defects painted on.
-/// There is no way from here to test images, labels or masks.
+/// There is no way from here to test images, their labels or their masks.
 #[derive(Clone)]
 pub struct TrainView {
     stage: usize,

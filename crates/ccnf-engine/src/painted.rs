@@ -8,6 +8,7 @@ use ccnf_core::{
 };
 use ccnf_data::cache::FeatureCache;
 use ccnf_data::synthetic::paint;
+use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Enters every key and every draw; changes when the painter does.
@@ -116,10 +117,13 @@ pub(crate) fn paint_defects(
                 })
                 .at(|| format!("painted images of class `{}`", class.name()))?;
             done += n;
-            for ((of, id), features) in ids.iter().enumerate().zip(features) {
-                let mask = Arc::new(dataset.open_mask(id)?);
-                painted.push(PaintedImage { of, features, mask });
-            }
+            let masks = ids.par_iter().map(|id| dataset.open_mask(id)).collect::<Result<Vec<_>>>()?;
+            let pairs = features.into_iter().zip(masks).enumerate();
+            painted.extend(pairs.map(|(of, (features, mask))| PaintedImage {
+                of,
+                features,
+                mask: Arc::new(mask),
+            }));
         }
         first += n;
         out.push(class.with_painted(painted));

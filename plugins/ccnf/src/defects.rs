@@ -180,7 +180,12 @@ mod tests {
             gradients(|| Ok::<_, Error>((telling_apart(&row(&normal), &row(&defective), 2, &config), ())))
                 .unwrap();
         assert!((f64::from(value) - expected).abs() < 1e-6, "{value}, not {expected}");
-        assert!(grads.of(&normal).unwrap().iter().all(|g| *g < 0.0), "normal log p must grow");
-        assert!(grads.of(&defective).unwrap().iter().all(|g| *g > 0.0), "defective log p must shrink");
+        // d/d(log p) = -t sigmoid(t (e - b)) / 2 for each of the two normal tokens, t sigmoid(-t (e' - b)) for the defective one.
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let slopes =
+            [-sigmoid(2.0 * (1.0 - 2.25)), -sigmoid(2.0 * (2.0 - 2.25)), 2.0 * sigmoid(-2.0 * (4.0 - 2.25))];
+        let found = [grads.of(&normal).unwrap(), grads.of(&defective).unwrap()].concat();
+        let close = found.iter().zip(slopes).all(|(f, s)| (f64::from(*f) - s).abs() < 1e-6);
+        assert!(found.len() == 3 && close, "{found:?}, not {slopes:?}");
     }
 }

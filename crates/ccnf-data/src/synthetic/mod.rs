@@ -4,6 +4,8 @@
 //! is rendered twice from the same draws, with and without the defect: its mask is where the two differ by more than six
 //! grey levels before camera noise, and outside the mask the two pictures are equal to the bit. Every picture depends on
 //! (seed, class, split, index) and on the size alone.
+//!
+//! [`paint`] puts defects on any photo.
 
 mod flaw;
 mod geometry;
