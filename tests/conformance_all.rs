@@ -18,7 +18,7 @@ fn the_bundle_registers_these_components_and_no_others() {
         ("encoder", &["efficientnet-lite0", "features", "onnx", "pyramid"]),
         ("detector", &["ccnf", "hgad", "image-density", "iuf", "mahalanobis", "patch-memory"]),
         ("layer", &["factor", "whitening"]),
-        ("coupling", &["additive", "affine", "all-in-one", "spline"]),
+        ("coupling", &["additive", "affine", "all-in-one", "linear", "spline"]),
         ("conditioner", &["embedding", "film", "prototype"]),
         ("regularizer", &["balance", "entropy", "latent-variance", "log-det", "mutual-information", "scale"]),
         ("scorer", &["likelihood", "likelihood-entropy"]),
@@ -151,6 +151,7 @@ fn ccnf_detectors_of_other_parts_conform() {
     let all_in_one =
         json!({ "blocks": 2, "position": 8, "mixing": "none", "coupling": { "kind": "all-in-one" } });
     let spline = json!({ "blocks": 2, "position": 8, "coupling": { "kind": "spline" } });
+    let linear = json!({ "blocks": 1, "position": 8, "mixing": "none", "coupling": { "kind": "linear" } });
     let context = json!({
         "blocks": 2, "position": 8,
         "coupling": { "kind": "affine", "subnet": { "context": "depthwise" } },
@@ -158,7 +159,7 @@ fn ccnf_detectors_of_other_parts_conform() {
         "regularizers": [{ "kind": "mutual-information", "hard": true }, { "kind": "latent-variance" }],
     });
     let haar = json!({ "blocks": 2, "haar": [1], "position": 8, "coupling": { "kind": "affine" } });
-    for keys in [film, additive, all_in_one, spline, context, haar] {
+    for keys in [film, additive, all_in_one, spline, linear, context, haar] {
         conformance::detector("ccnf", &Extra::default().with("detector", "ccnf", keys));
     }
 }
@@ -350,7 +351,7 @@ fn manifest_of(spec: &SyntheticSpec) -> String {
 
 #[test]
 #[should_panic(
-    expected = "coupling `afine`: not registered; there are: additive, affine, all-in-one, spline"
+    expected = "coupling `afine`: not registered; there are: additive, affine, all-in-one, linear, spline"
 )]
 fn a_name_that_is_not_registered_is_said() {
     conformance::coupling("afine", &Extra::default());

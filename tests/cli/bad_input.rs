@@ -230,3 +230,23 @@ fn a_disk_that_fills_up_leaves_good_data_and_the_run_goes_on_later() {
     p.ok(&["run", "small.toml", "--out", "full"]);
     crate::place::assert_same(&p.path("whole"), &p.path("full"));
 }
+
+#[test]
+fn a_validation_set_that_makes_no_sense_is_refused_before_anything_is_written() {
+    let p = Place::new();
+    let make =
+        |more: &[&str]| p.fails(2, &[&["data", "validation", "small.toml", "--out", "split"], more].concat());
+    for (more, said) in [
+        (&["--parts", "1"][..], "`parts` must be 2 or more"),
+        (&["--part", "4"], "`part` must be below `parts`"),
+        (&["--painted", "0"], "`painted` must be between 1 and 64"),
+        (&["--parts", "9", "--part", "7"], "class `bolt` has 6 training images"),
+    ] {
+        let e = make(more);
+        assert!(e.contains(said), "{e}");
+        assert!(!p.path("split").exists(), "{more:?}");
+    }
+    std::fs::create_dir(p.path("split")).unwrap();
+    std::fs::write(p.path("split/notes.txt"), "mine").unwrap();
+    assert!(make(&[]).contains("is not empty"));
+}

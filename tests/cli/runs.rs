@@ -330,3 +330,37 @@ fn generated_images_on_disk_train_like_any_dataset() {
     p.ok(&[&["run", "small.toml", "--out", "a"], &sets[..]].concat());
     assert!(json(&p.path("a/metrics.json"))["summary"]["pixel_auroc.given.acc_final"].is_number());
 }
+
+#[test]
+fn a_validation_set_holds_training_images_only_and_can_be_run_on() {
+    let p = Place::new();
+    let make = |out: &str, more: &[&str]| {
+        let args = ["data", "validation", "small.toml", "--out", out, "--parts", "3", "--part", "1"];
+        p.ok(&[&args, more].concat());
+    };
+    make("split", &["--painted", "2"]);
+    let sets = ["--set", "dataset={ kind = \"mvtec\", path = \"split\" }"];
+    let table = p.ok(&[&["data", "inspect", "small.toml"], &sets[..]].concat());
+    // Six training images, of which numbers 1 and 4 are held out; one that cannot be seen is left out.
+    for class in ["bolt", "pine", "granite", "capsule"] {
+        let row = table.lines().find(|l| l.starts_with(&format!("| {class} |"))).expect("a row");
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let defective: usize = cells[4].parse().unwrap();
+        assert_eq!((cells[2], cells[3], cells[4]), ("4", "2", cells[5]), "{row}");
+        assert!((3..=4).contains(&defective), "{row}");
+    }
+    // To the last bit the images that training sees otherwise.
+    p.ok(&["data", "synth", "--size", "64", "--train", "6", "--classes", "bolt", "--out", "all"]);
+    let pixels = |file: &str| {
+        let image = ccnf_data::read_image(&p.path(file)).unwrap();
+        (image.width, image.data)
+    };
+    for (held, of) in [("test/good/0001", 1), ("test/good/0004", 4), ("train/good/0002", 2)] {
+        let original = pixels(&format!("all/bolt/train/good/{of:03}.png"));
+        assert!(pixels(&format!("split/bolt/{held}.png")) == original, "{held} is not number {of}");
+    }
+    let (painted, held) = ("split/bolt/test/painted/0000.png", "split/bolt/test/good/0001.png");
+    assert!(pixels(painted) != pixels(held), "nothing is painted");
+    p.ok(&[&["run", "small.toml", "--out", "a"], &sets[..]].concat());
+    assert!(json(&p.path("a/metrics.json"))["summary"]["pixel_auroc.given.acc_final"].is_number());
+}

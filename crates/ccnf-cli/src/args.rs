@@ -173,6 +173,30 @@ pub(crate) enum DataCommand {
     Synth(SynthArgs),
     /// Count the images, labels and masks of a configuration's dataset and look for broken files
     Inspect(ConfigArgs),
+    /// Make a dataset for choosing settings from a configuration's training images alone
+    ///
+    /// Part of every class's training images becomes normal test images; each of these also gives test images with a painted defect and its mask.
+    /// The dataset's own test images are not touched, so what is chosen on the result is not chosen on them. A model that was trained against
+    /// painted defects has seen other defects of the same painter: compare it here only with models that were, too.
+    Validation(ValidationArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidationArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The folder to write into, in MVTec AD layout; must be empty or new
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Cut the images of every class into so many parts, of which one is held out
+    #[arg(long, default_value_t = 4)]
+    pub(crate) parts: usize,
+    /// The part that is held out, counted from 0
+    #[arg(long, default_value_t = 0)]
+    pub(crate) part: usize,
+    /// Defective images per image held out
+    #[arg(long, default_value_t = 2)]
+    pub(crate) painted: usize,
 }
 
 #[derive(Debug, Args)]

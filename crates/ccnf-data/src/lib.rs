@@ -8,6 +8,7 @@
 
 pub mod cache;
 mod decode;
+mod folder;
 mod maps;
 mod overlay;
 mod position;
@@ -15,6 +16,7 @@ mod resize;
 pub mod synthetic;
 
 pub use decode::*;
+pub use folder::*;
 pub use maps::*;
 pub use overlay::*;
 pub use position::*;

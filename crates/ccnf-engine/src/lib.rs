@@ -23,6 +23,7 @@ mod score_stage;
 mod shortlist;
 mod summary;
 mod train;
+mod validation;
 
 pub use assembly::{Assembly, compose_for_run};
 pub use certificate::{Certificate, StageCertificate};
@@ -40,3 +41,4 @@ pub use run_config::{RUN_KEYS, RunConfig, RunSection, config_schema};
 pub use score_stage::{ClassEvaluation, ImageRow, StageEvaluation, Use};
 pub use shortlist::ShortlistCheck;
 pub use summary::summary_markdown;
+pub use validation::{ValidationSplit, write_validation};

@@ -18,9 +18,9 @@ const VERSION: &[u8] = b"ccnf-painted-1";
 ///
 /// What is painted follows from the contents of the image and of the other image that it may show, and from the version: it is not the
 /// run's seed that draws it, so that runs with other seeds share the features.
-struct Painted<'a> {
-    dataset: &'a dyn Dataset,
-    sources: &'a [&'a ImageSource],
+pub(crate) struct Painted<'a> {
+    pub(crate) dataset: &'a dyn Dataset,
+    pub(crate) sources: &'a [&'a ImageSource],
 }
 
 /// A painted image before it is painted.
@@ -44,6 +44,11 @@ impl Painted<'_> {
         let other = self.sources[(draw % self.sources.len() as u64) as usize];
         hash.update(&self.dataset.content_hash(other)?);
         Ok(Plan { image, other, seed: hash.finalize().into() })
+    }
+
+    /// A painted image with the mask of its defect.
+    pub(crate) fn pair(&self, source: &ImageSource) -> Result<(RgbImage, Mask)> {
+        self.painted(source).map(|(_, image, mask)| (image, mask))
     }
 
     fn painted(&self, source: &ImageSource) -> Result<([u8; 32], RgbImage, Mask)> {

@@ -86,7 +86,9 @@ impl Flow {
                 streams: spec.streams,
             };
             let coupling = build.part::<dyn Coupling>("coupling", &config.coupling, &coupling_spec)?;
-            conditioner.attach(b, &coupling.hidden())?;
+            conditioner
+                .attach(b, &coupling.hidden())
+                .map_err(|e| build.error("conditioner.kind", e.message()))?;
             let name = format!("{scope}.mix");
             let mix = match config.mixing {
                 Mixing::Rotation => {

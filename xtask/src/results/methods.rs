@@ -75,6 +75,7 @@ pub(crate) const SECTIONS: &[Section] = &[
                 set: &["detector.defects.versions=0"],
                 seeded: true,
             },
+            model("ccnf-linear"),
             Method { name: "ccnf-defects-no-flow", model: "ccnf-defects", set: NO_FLOW, seeded: false },
         ],
     },
@@ -135,6 +136,7 @@ pub(crate) const PAIRS: &[Pair] = &[
     Pair { first: "ccnf-few", second: "ccnf-few-no-flow" },
     Pair { first: "ccnf-defects", second: "ccnf-defects-no-flow" },
     Pair { first: "ccnf-defects-not-painted", second: "ccnf-defects-no-flow" },
+    Pair { first: "ccnf-linear", second: "ccnf-defects-no-flow" },
     Pair { first: "mahalanobis", second: "ccnf-joint" },
 ];
 

@@ -1,17 +1,19 @@
-//! `ccnf data synth` and `ccnf data inspect`.
+//! `ccnf data synth`, `ccnf data inspect` and `ccnf data validation`.
 
 use super::compose;
-use crate::args::{ConfigArgs, DataCommand, SynthArgs};
+use crate::args::{ConfigArgs, DataCommand, SynthArgs, ValidationArgs};
 use crate::exit::print;
 use crate::progress::Bars;
 use ccnf_core::{Error, ErrorKind, MaskSource, Result};
 use ccnf_data::synthetic::{SyntheticSpec, all_classes, write_mvtec};
-use ccnf_engine::{Assembly, Observer};
+use ccnf_engine::{Assembly, Observer, ValidationSplit, write_validation};
+use std::path::Path;
 
 pub(crate) fn data(command: &DataCommand) -> Result<()> {
     match command {
         DataCommand::Synth(a) => synth(a),
         DataCommand::Inspect(a) => inspect(a),
+        DataCommand::Validation(a) => validation(a),
     }
 }
 
@@ -29,18 +31,45 @@ fn synth(a: &SynthArgs) -> Result<()> {
         test_good_per_class: a.test_good,
         test_per_defect: a.test_per_defect,
     };
-    let bars = Bars::new();
-    let mut started = false;
-    write_mvtec(&spec, &a.out, |done, total| {
-        if !started {
-            bars.start("writing images", total as u64);
-            started = true;
+    let mut bar = Writing::new();
+    write_mvtec(&spec, &a.out, |done, total| bar.at(done, total, ""))?;
+    bar.end(&a.out)
+}
+
+fn validation(a: &ValidationArgs) -> Result<()> {
+    let assembly = Assembly::new(&compose(&a.config)?)?;
+    let split = ValidationSplit { parts: a.parts, part: a.part, painted: a.painted };
+    let mut bar = Writing::new();
+    write_validation(&assembly, &split, &a.out, |done, total, class| bar.at(done, total, class))?;
+    bar.end(&a.out)
+}
+
+/// The bar of a dataset that is written; it starts with the first image.
+struct Writing {
+    bars: Bars,
+    started: bool,
+}
+
+impl Writing {
+    fn new() -> Self {
+        Writing { bars: Bars::new(), started: false }
+    }
+
+    fn at(&mut self, done: usize, total: usize, class: &str) {
+        if !self.started {
+            self.bars.start("writing images", total as u64);
+            self.started = true;
         }
-        bars.advance(done as u64, "");
-    })?;
-    bars.finish();
-    let out = a.out.display();
-    print(&format!("wrote {out}\ntrain on it: ccnf run --set dataset.kind=mvtec --set dataset.path={out}\n"))
+        self.bars.advance(done as u64, class);
+    }
+
+    fn end(self, out: &Path) -> Result<()> {
+        self.bars.finish();
+        let out = out.display();
+        print(&format!(
+            "wrote {out}\ntrain on it: ccnf run --set dataset.kind=mvtec --set dataset.path={out}\n"
+        ))
+    }
 }
 
 fn inspect(args: &ConfigArgs) -> Result<()> {

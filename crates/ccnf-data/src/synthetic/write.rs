@@ -1,8 +1,9 @@
 //! Writing a synthetic dataset to disk.
 
 use super::SyntheticSpec;
+use crate::folder::refuse_content;
 use crate::overlay::{encode_mask_png, encode_png};
-use ccnf_core::{Error, ErrorKind, Result, write_atomic};
+use ccnf_core::{Error, Result, write_atomic};
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -34,18 +35,4 @@ pub fn write_mvtec(
         progress(done, images.len());
     }
     Ok(images.len())
-}
-
-fn refuse_content(folder: &Path) -> Result<()> {
-    if !folder.exists() {
-        return Ok(());
-    }
-    let mut content = std::fs::read_dir(folder).map_err(|e| Error::io("open the folder", folder, e))?;
-    match content.next() {
-        None => Ok(()),
-        Some(_) => {
-            Err(Error::new(ErrorKind::Usage, format!("the folder `{}` is not empty", folder.display()))
-                .help("name a new or an empty folder: existing files are never overwritten"))
-        }
-    }
 }
