@@ -65,3 +65,20 @@ fn every_ccnf_model_runs() {
 fn every_rival_runs() {
     run(models().into_iter().filter(|m| !is_ccnf(m)));
 }
+
+#[test]
+fn the_small_model_keeps_fewer_than_64_000_values_of_a_class() {
+    let p = Place::new();
+    std::fs::write(p.path("tiny.toml"), TINY.replace("[\"granite\"], [\"capsule\"]", "[\"granite\"]"))
+        .expect("the overlay");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/models/ccnf-small.toml");
+    p.ok(&["run", &model.display().to_string(), "tiny.toml", "--out", "a"]);
+    let metrics = std::fs::read(p.path("a/metrics.json")).expect("metrics");
+    let metrics: serde_json::Value = serde_json::from_slice(&metrics).expect("JSON");
+    let classes = metrics["cost"][1]["class_bytes"].as_object().expect("bytes of classes").clone();
+    assert_eq!(classes.len(), 3);
+    for (class, bytes) in classes {
+        let values = bytes.as_u64().expect("bytes") / 4;
+        assert!((50_000..64_000).contains(&values), "{class}: {values} values");
+    }
+}
