@@ -14,6 +14,10 @@ pub(crate) struct Options {
     full: PathBuf,
     /// Run folder of the same model whose later classes were not trained (`train.later.steps = 0`).
     init: PathBuf,
+    /// The other two runs are those of a reference model on the same features: their first stages may differ from the judged model's.
+    /// G then also contains what the first stages differ in; it can be above 1 or below 0.
+    #[arg(long)]
+    reference: bool,
 }
 
 /// A class of a later stage at one level: nats per dimension of its normal test images when it was learnt.
@@ -41,13 +45,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let bytes = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         Ok(from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()))?)
     };
-    let gaps = gaps(&read(&options.row)?, &read(&options.full)?, &read(&options.init)?)?;
+    let gaps = gaps(&read(&options.row)?, &read(&options.full)?, &read(&options.init)?, options.reference)?;
     print!("{}", table(&gaps));
     Ok(())
 }
 
-/// The later classes of three runs that differ in their later stages only.
-fn gaps(row: &Value, full: &Value, init: &Value) -> Result<Vec<Gap>> {
+/// The later classes of three runs that differ in their later stages only or, with `reference`, of which only the last two must.
+fn gaps(row: &Value, full: &Value, init: &Value, reference: bool) -> Result<Vec<Gap>> {
     let classes = row["classes"].as_array().ok_or("the first run's metrics.json names no classes")?;
     for (other, which) in [(full, "second"), (init, "third")] {
         if other["classes"] != row["classes"] {
@@ -67,11 +71,12 @@ fn gaps(row: &Value, full: &Value, init: &Value) -> Result<Vec<Gap>> {
             let (row, full, init) = (of(row)?, of(full)?, of(init)?);
             if stage > 0 {
                 out.push(Gap { class: name.into(), level: level.clone(), init, row, full });
-            } else if row != full || row != init {
+            } else if full != init || (row != full && !reference) {
                 let message = format!("the runs differ in the first stage already (class `{name}`)");
-                return Err(
-                    format!("{message}: use the same configuration but for what later classes have").into()
-                );
+                return Err(format!(
+                    "{message}: use the same configuration but for what later classes have, or --reference"
+                )
+                .into());
             }
         }
     }
@@ -117,7 +122,7 @@ mod tests {
         let row = metrics(1.0, [1.5, 2.0], [1.0, 1.0]);
         let full = metrics(1.0, [1.0, 1.0], [1.0, 2.0]);
         let init = metrics(1.0, [3.0, 2.0], [2.0, 2.0]);
-        let found = gaps(&row, &full, &init).unwrap();
+        let found = gaps(&row, &full, &init, false).unwrap();
         let ratios: Vec<_> = found.iter().map(|g| (g.class.as_str(), g.level.as_str(), g.ratio())).collect();
         let expected = [
             ("pill", "level0", Some(0.25)),
@@ -137,13 +142,16 @@ mod tests {
     #[test]
     fn runs_that_cannot_be_compared_are_refused() {
         let good = metrics(1.0, [1.5, 2.0], [1.0, 1.0]);
-        let said = |full: Value, init: Value| gaps(&good, &full, &init).unwrap_err().to_string();
+        let said = |full: Value, init: Value| gaps(&good, &full, &init, false).unwrap_err().to_string();
         assert!(said(metrics(1.1, [1.0, 1.0], [1.0, 1.0]), good.clone()).contains("first stage"));
+        let reference = |base: f64| metrics(base, [1.0, 1.0], [3.0, 3.0]);
+        assert!(gaps(&good, &reference(1.1), &reference(1.2), true).is_err(), "two references");
+        assert_eq!(gaps(&good, &reference(1.1), &reference(1.1), true).unwrap().len(), 4);
         let mut other = good.clone();
         other["classes"][0]["name"] = "nut".into();
         assert!(said(good.clone(), other).contains("third run has other classes"));
         let mut none = good.clone();
         none.as_object_mut().unwrap().remove("nll");
-        assert!(gaps(&none, &good, &good).unwrap_err().to_string().contains("no likelihoods"));
+        assert!(gaps(&none, &good, &good, true).unwrap_err().to_string().contains("no likelihoods"));
     }
 }
