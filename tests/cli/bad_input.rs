@@ -57,6 +57,14 @@ fn config_errors_name_key_source_and_what_was_meant() {
     assert!(e.contains("detector.regularizers.0.kind") && e.contains("log-det"), "{e}");
     let e = p.fails(2, &["run", "small.toml", "--set", "detector.coupling.clamp=-1"]);
     assert!(e.contains("clamp") && e.contains("(0, 10]"), "{e}");
+    let linear = [
+        "--set",
+        "detector.coupling={ kind = \"linear\" }",
+        "--set",
+        "detector.conditioner={ kind = \"film\" }",
+    ];
+    let e = p.fails(2, &[&["run", "small.toml"], &linear[..]].concat());
+    assert!(e.contains("detector.conditioner.kind") && e.contains("no hidden layers"), "{e}");
     let e = p.fails(2, &["run", "small.toml", "--set", "nonsense"]);
     assert!(e.contains("key=value"), "{e}");
     std::fs::write(p.path("broken.toml"), "[train\nsteps = 1").unwrap();

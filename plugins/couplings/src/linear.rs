@@ -43,8 +43,8 @@ impl Linear {
         let zeros = |what: &str, rows: usize, cols: usize| {
             Param::weight(name(what), Owner::Shared, vec![0.0; rows * cols], rows, cols)
         };
-        let ones = |where_: Ordering| {
-            let at = |k: usize| f32::from(u8::from((k % d).cmp(&(k / d)) == where_));
+        let ones = |side: Ordering| {
+            let at = |k: usize| f32::from(u8::from((k % d).cmp(&(k / d)) == side));
             mat((0..d * d).map(at).collect(), d, d)
         };
         Ok(Linear {
