@@ -145,7 +145,7 @@ fn more_classes_than_the_centres_have_places_for_is_a_config_error_that_says_wha
         (json!({ "centres": "official" }), vec![&seven[..]], "has 6 channels"),
         (json!({ "centres": "official", "centre_classes": 3 }), vec![&seven[..4]], "laid out for 3 classes"),
         (json!({}), vec![&seven[..]], "has centres for 6"),
-        (json!({}), vec![&seven[..5], &seven[5..]], "brings the number to 7"),
+        (json!({}), vec![&seven[..5], &seven[5..]], "there are 7"),
     ] {
         let e = refused(keys, &stages);
         assert_eq!(e.kind(), ErrorKind::Config, "{e}");

@@ -82,6 +82,29 @@ fn config_errors_name_key_source_and_what_was_meant() {
 }
 
 #[test]
+fn what_cannot_be_learnt_is_refused_before_anything_is_trained() {
+    let p = Place::new();
+    for (set, said) in [
+        ("strategy={ kind = \"replay\", items = 3 }", ["no room for 4 classes", "key `strategy`"]),
+        (
+            "detector={ kind = \"hgad\", blocks = 2, position = 8, centres = \"official\" }",
+            ["laid out for 2 classes, and there are 4", "key `detector`"],
+        ),
+        ("detector.mixing=\"none\"", ["change roles", "detector.mixing"]),
+        (
+            "detector={ kind = \"hgad\", blocks = 2, position = 8, coupling = { kind = \"affine\" } }",
+            ["change roles", "detector.coupling"],
+        ),
+    ] {
+        let e = p.fails(2, &["check", "small.toml", "--set", set]);
+        assert!(said.iter().all(|s| e.contains(s)), "{set}: {e}");
+    }
+    let iuf = "detector={ kind = \"iuf\", width = 8, heads = 2, hidden = 4, discriminator = { heads = 2, hidden = 4 } }";
+    let e = p.fails(2, &["check", "small.toml", "--set", iuf, "--set", "strategy.kind=\"lwf\""]);
+    assert!(e.contains("no outputs to distil") && e.contains("key `strategy`"), "{e}");
+}
+
+#[test]
 fn dataset_errors_name_class_and_file() {
     let p = Place::new();
     let sets = on_disk(&p);

@@ -100,6 +100,69 @@ fn killed_runs_go_on_to_the_same_numbers() {
 }
 
 #[test]
+fn a_run_stopped_between_training_and_scoring_goes_on_to_the_same_numbers() {
+    let p = Place::new();
+    p.ok(&["run", "small.toml", "--out", "whole"]);
+    // What is there when a process dies right after it has written the first stage's checkpoint.
+    for file in ["run.json", "events.jsonl", "checkpoints/stage0.safetensors", "checkpoints/trainable.json"] {
+        let to = p.path("part").join(file);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(p.path("whole").join(file), to).unwrap();
+    }
+    let started = std::fs::read_to_string(p.path("part/run.json")).unwrap().replace("true", "false");
+    std::fs::write(p.path("part/run.json"), started).unwrap();
+    let events = std::fs::read_to_string(p.path("whole/events.jsonl")).unwrap();
+    let first = events.lines().filter(|l| l.contains("\"stage\":0")).map(|l| format!("{l}\n"));
+    std::fs::write(p.path("part/events.jsonl"), first.collect::<String>()).unwrap();
+    std::fs::create_dir(p.path("lost")).unwrap();
+    for file in ["run.json", "events.jsonl"] {
+        std::fs::copy(p.path("part").join(file), p.path("lost").join(file)).unwrap();
+    }
+    std::fs::create_dir(p.path("lost/checkpoints")).unwrap();
+    let checkpoint = "checkpoints/stage0.safetensors";
+    std::fs::copy(p.path("part").join(checkpoint), p.path("lost").join(checkpoint)).unwrap();
+    p.ok(&["run", "small.toml", "--out", "part"]);
+    assert_same(&p.path("whole"), &p.path("part"));
+    let e = p.fails(6, &["run", "small.toml", "--out", "lost"]);
+    assert!(e.contains("trainable.json` says nothing about stage 0"), "{e}");
+}
+
+#[test]
+fn a_strategy_s_penalty_has_a_curve() {
+    let p = Place::new();
+    p.ok(&["run", "small.toml", "--out", "a", "--set", "strategy.kind=\"ewc\""]);
+    let events = std::fs::read_to_string(p.path("a/events.jsonl")).unwrap();
+    let curve = |stage: u64| -> Vec<f64> {
+        let rows = events.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+        let own = rows.filter(|r| r["stage"] == stage);
+        own.map(|r| r["strategy.penalty"].as_f64().expect("a penalty")).collect()
+    };
+    // Nothing holds the first task back, and the second begins where the first ended.
+    assert!(curve(0).iter().all(|v| *v == 0.0));
+    let second = curve(1);
+    assert!(second[0] < 1e-9 && second[1..].iter().all(|v| *v > 0.0), "{second:?}");
+}
+
+#[test]
+fn a_memory_of_all_patches_does_not_take_normal_images_for_defects() {
+    let p = Place::new();
+    let set = "detector={ kind = \"patch-memory\", patches = 100000 }";
+    p.ok(&["run", "small.toml", "--out", "a", "--set", set]);
+    let thresholds = json(&p.path("a/metrics.json"))["thresholds"].clone();
+    let scores = std::fs::read_to_string(p.path("a/scores/stage2.csv")).unwrap();
+    let header: Vec<&str> = scores.lines().next().unwrap().split(',').collect();
+    let column = |name: &str| header.iter().position(|h| *h == name).unwrap();
+    for row in scores.lines().skip(1).map(|l| l.split(',').collect::<Vec<_>>()) {
+        let class = row[column("class")];
+        if row[column("anomalous")] == "0" {
+            let score: f64 = row[column("score_given")].parse().unwrap();
+            let threshold = thresholds[class].as_f64().unwrap();
+            assert!(score < threshold + 20.0, "{class}: {score} at a threshold of {threshold}");
+        }
+    }
+}
+
+#[test]
 fn a_run_stopped_within_a_stage_resumes_there() {
     let p = Place::new();
     p.ok(&["run", "small.toml", "--out", "whole"]);
@@ -265,7 +328,7 @@ fn lists_descriptions_and_schemas_come_from_the_registry() {
     for name in ["affine", "film", "mahalanobis", "freeze-expand", "efficientnet-lite0", "synthetic"] {
         assert!(list.contains(name), "{list}");
     }
-    assert!(p.ok(&["list", "coupling"]).lines().count() == 5);
+    assert!(p.ok(&["list", "coupling"]).lines().count() == 6);
     assert!(p.ok(&["list", "protocols"]).contains("realad"));
     let all: Vec<serde_json::Value> = serde_json::from_str(&p.ok(&["list", "--json"])).unwrap();
     for c in &all {

@@ -127,7 +127,7 @@ pub(crate) struct PredictArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Only this kind of component (dataset, encoder, detector, coupling, conditioner, regularizer, scorer, router, strategy), or `protocols`
+    /// Only this kind of component (dataset, encoder, detector, layer, coupling, conditioner, regularizer, scorer, router, strategy), or `protocols`
     pub(crate) kind: Option<String>,
     /// As JSON
     #[arg(long)]
@@ -176,7 +176,7 @@ pub(crate) enum DataCommand {
     /// Make a dataset for choosing settings from a configuration's training images alone
     ///
     /// Part of every class's training images becomes normal test images; each of these also gives test images with a painted defect and its mask.
-    /// The dataset's own test images are not touched, so what is chosen on the result is not chosen on them. A model that was trained against
+    /// What is painted follows from the images, not from the seed. The dataset's own test images are not touched, so what is chosen on the result is not chosen on them. A model that was trained against
     /// painted defects has seen other defects of the same painter: compare it here only with models that were, too.
     Validation(ValidationArgs),
 }

@@ -4,6 +4,7 @@ use crate::encoder::LevelSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::scoring::FusionConfig;
 use crate::state::{Snapshot, Stateful, StoredTensor};
+use crate::strategy::Stage;
 use crate::train::TrainConfig;
 use crate::update::UpdateRule;
 use crate::view::{ImageFeatures, TrainView};
@@ -108,6 +109,10 @@ pub trait Detector: Stateful + Shareable {
     fn painted_defects(&self, _stage: usize) -> usize {
         0
     }
+    /// Fails where the model cannot learn the classes of these stages: asked before any work is done.
+    fn fits(&self, _stages: &[Stage]) -> Result<()> {
+        Ok(())
+    }
     /// Starts a stage: learns of new classes, sets up statistics and the optimiser.
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()>;
     /// How many steps the stage makes; 0 for a model that is fitted in closed form.
@@ -172,6 +177,10 @@ pub trait Detector: Stateful + Shareable {
     /// Sets up the optimiser and the trainable flags for continuing a stage in the middle, without touching tensors.
     fn resume_stage(&mut self, _view: &TrainView, _scope: TrainScope) -> Result<()> {
         Ok(())
+    }
+    /// Whether the model has outputs for [`distil`](Self::distil).
+    fn distils(&self) -> bool {
+        false
     }
     /// Keeps what the model says to training tokens near what it said in the state `teacher`: further steps add
     /// `weight * mean |output - teacher's output|^2 / D` over the tokens of a step, which

@@ -66,6 +66,10 @@ pub trait Coupling: Stateful + Shareable {
     fn needs_maps(&self) -> bool {
         false
     }
+    /// Whether every output depends on every input, so that nothing need stand between two of them.
+    fn mixes(&self) -> bool {
+        false
+    }
     /// `(x, condition) -> (y, log-det)`.
     fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<CouplingOutput>;
     /// `(y, condition) -> x`.

@@ -37,6 +37,10 @@ pub struct StrategySpec {
 pub trait Strategy: UpdateRule + Send {
     /// The stages for the tasks of a protocol.
     fn stages(&self, tasks: &[Vec<String>]) -> Vec<Stage>;
+    /// Fails where the strategy cannot lead this detector through these stages: asked before any work is done.
+    fn fits(&self, _stages: &[Stage], _detector: &dyn Detector) -> Result<()> {
+        Ok(())
+    }
     /// Images of earlier classes to be trained on beside those of `view`, kept from earlier stages.
     fn rehearsal(&mut self, _view: &TrainView) -> Result<Vec<TrainClass>> {
         Ok(vec![])

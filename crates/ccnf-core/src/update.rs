@@ -25,6 +25,10 @@ pub trait UpdateRule {
     fn updated(&mut self, _params: &[&mut Param]) -> Result<()> {
         Ok(())
     }
+    /// The value of what the rule added to the loss in the updates since the last call, for the logs; `None` without such a term.
+    fn penalty(&mut self) -> Option<f64> {
+        None
+    }
 }
 
 /// The rule that leaves updates alone.

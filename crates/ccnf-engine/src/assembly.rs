@@ -4,7 +4,7 @@ use crate::protocol::ProtocolConfig;
 use crate::run_config::{RunConfig, RunSection, Top};
 use ccnf_core::{
     Config, ConfigFile, Dataset, DatasetSpec, Detector, DetectorSpec, Encoder, EncoderSpec, FusionConfig,
-    Result, Stage, Strategy, StrategySpec, TestIndex, TrainConfig, TrainIndex, build,
+    Result, ResultExt, Stage, Strategy, StrategySpec, TestIndex, TrainConfig, TrainIndex, build,
 };
 use ccnf_tensor::Streams;
 
@@ -94,6 +94,8 @@ impl Assembly {
         let spec = StrategySpec { train: train.clone(), streams: Streams::new(top.seed) };
         let strategy = build::<dyn Strategy>(&root.component("strategy", &defaults.strategy), &spec)?;
         let stages = strategy.stages(&tasks);
+        detector.fits(&stages).at(|| "key `detector`".to_owned())?;
+        strategy.fits(&stages, detector.as_ref()).at(|| "key `strategy`".to_owned())?;
         Ok(Assembly {
             config: config.clone(),
             dataset,

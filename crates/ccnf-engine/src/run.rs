@@ -9,7 +9,7 @@ use crate::observer::Observer;
 use crate::overlays::write_overlays;
 use crate::score_stage::{Scoring, StageEvaluation, scores_csv};
 use crate::summary::summary_markdown;
-use crate::train::{Place, load_stage, train_stage};
+use crate::train::{Place, load_stage, read_trainable, train_stage};
 use ccnf_core::{Error, ErrorKind, Result};
 use ccnf_data::cache::FeatureCache;
 use ccnf_tensor::Owner;
@@ -79,7 +79,6 @@ pub fn run(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Resu
         } else {
             let fresh = in_memory || stage == 0 && !folder.partial_checkpoint().exists();
             let t = train_stage(&mut a, place, stage, fresh, &earlier)?;
-            write_trainable(&folder, stage, t.trainable)?;
             (t.trainable, t.thresholds)
         };
         let trained = started.elapsed();
@@ -144,17 +143,6 @@ fn cost(a: &Assembly, trainable: usize) -> Result<StageCost> {
 }
 
 type PerStage<T> = BTreeMap<usize, T>;
-
-fn write_trainable(folder: &RunFolder, stage: usize, trainable: usize) -> Result<()> {
-    let mut all: PerStage<usize> = folder.read_json("checkpoints/trainable.json")?.unwrap_or_default();
-    all.insert(stage, trainable);
-    folder.write_json("checkpoints/trainable.json", &all)
-}
-
-fn read_trainable(folder: &RunFolder, stage: usize) -> Result<usize> {
-    let all: PerStage<usize> = folder.read_json("checkpoints/trainable.json")?.unwrap_or_default();
-    Ok(all.get(&stage).copied().unwrap_or(0))
-}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct StageTiming {

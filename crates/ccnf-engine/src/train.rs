@@ -126,8 +126,9 @@ pub(crate) fn train_stage(
         observer.advance(first_step, "");
     }
     for step in first_step..steps {
-        let report =
+        let mut report =
             a.detector.step(&view, step, a.strategy.as_mut()).at(|| format!("stage {stage}, step {step}"))?;
+        report.extend(a.strategy.penalty().map(|value| ("strategy.penalty".to_owned(), value)));
         events.write(stage, step, &report)?;
         let loss: f64 = report.iter().filter(|(k, _)| k.ends_with(".loss")).map(|(_, v)| v).sum();
         observer.advance(step + 1, &format!("loss {loss:.3}"));
@@ -162,9 +163,31 @@ pub(crate) fn train_stage(
         strategy: a.strategy.state()?,
         thresholds: thresholds.clone(),
     };
+    // First, so that whoever finds the checkpoint finds this, too.
+    write_trainable(folder, stage, trainable)?;
     write_checkpoint(&folder.stage_checkpoint(stage), &c)?;
     let _ = std::fs::remove_file(folder.partial_checkpoint());
     Ok(Trained { trainable, thresholds })
+}
+
+const TRAINABLE: &str = "checkpoints/trainable.json";
+
+fn write_trainable(folder: &RunFolder, stage: usize, trainable: usize) -> Result<()> {
+    let mut all: BTreeMap<usize, usize> = folder.read_json(TRAINABLE)?.unwrap_or_default();
+    all.insert(stage, trainable);
+    folder.write_json(TRAINABLE, &all)
+}
+
+/// How many values training could change in a stage that has its checkpoint.
+pub(crate) fn read_trainable(folder: &RunFolder, stage: usize) -> Result<usize> {
+    let all: BTreeMap<usize, usize> = folder.read_json(TRAINABLE)?.unwrap_or_default();
+    all.get(&stage).copied().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Checkpoint,
+            format!("`{}` says nothing about stage {stage}", folder.file(TRAINABLE).display()),
+        )
+        .help("remove the run folder and run again")
+    })
 }
 
 /// Loads the state after `stage`, whose training is finished.

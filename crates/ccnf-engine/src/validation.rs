@@ -69,7 +69,7 @@ pub fn write_validation(
                 split.part
             );
             return Err(Error::new(ErrorKind::Usage, message)
-                .help("hold out part 0, or leave the class out of the protocol"));
+                .help("give it more images, hold out part 0, or leave the class out of the protocol"));
         }
     }
     refuse_content(folder)?;

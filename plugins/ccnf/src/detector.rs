@@ -308,6 +308,10 @@ impl Detector for Ccnf {
     }
 
     /// The outputs are the latents `z`.
+    fn distils(&self) -> bool {
+        true
+    }
+
     fn distil(&mut self, teacher: Option<Distillation>) -> Result<()> {
         for level in &mut self.levels {
             level.teacher = teacher.as_ref().map(|t| Teacher::new(&level.flow, t)).transpose()?;

@@ -86,9 +86,7 @@ impl Flow {
                 streams: spec.streams,
             };
             let coupling = build.part::<dyn Coupling>("coupling", &config.coupling, &coupling_spec)?;
-            conditioner
-                .attach(b, &coupling.hidden())
-                .map_err(|e| build.error("conditioner.kind", e.message()))?;
+            conditioner.attach(b, &coupling.hidden())?;
             let name = format!("{scope}.mix");
             let mix = match config.mixing {
                 Mixing::Rotation => {
@@ -104,11 +102,22 @@ impl Flow {
             };
             blocks.push(Block { coupling, mix });
         }
+        let deaf = |b: &Block| b.coupling.hidden().is_empty();
+        if conditioner.input_width() == 0 && !blocks.is_empty() && blocks.iter().all(deaf) {
+            let message = "modulates hidden layers, and this coupling has no hidden layers: no class would enter the flow";
+            return Err(build
+                .error("conditioner.kind", message)
+                .help("use another coupling, or `embedding`"));
+        }
+        if config.mixing == Mixing::None && blocks.len() > 1 && blocks.iter().any(|b| !b.coupling.mixes()) {
+            let message = "this coupling leaves half of the dims as they are, and nothing between two blocks makes them change roles";
+            return Err(build.error("mixing", message).help("use rotation or permutation"));
+        }
         let shared = config.blocks.saturating_sub(config.private_blocks);
         if blocks[shared..].iter().any(|b| !b.coupling.has_private()) {
-            return Err(build
-                .error("private_blocks", "the coupling has no private parts")
-                .help("set coupling.subnet.private to \"low-rank\" or \"copy\""));
+            return Err(build.error("private_blocks", "the coupling has no private parts").help(
+                "use affine, additive or spline, with coupling.subnet.private = \"low-rank\" or \"copy\"",
+            ));
         }
         let flow = Flow {
             level: spec.level.clone(),

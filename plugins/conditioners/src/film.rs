@@ -96,12 +96,6 @@ impl Conditioner for FilmConditioner {
         0
     }
     fn attach(&mut self, block: usize, hidden: &[usize]) -> Result<()> {
-        if hidden.is_empty() {
-            let message = format!(
-                "the coupling of block {block} has no hidden layers that FiLM could modulate; use `embedding`"
-            );
-            return Err(Error::new(ErrorKind::Config, message));
-        }
         let width = self.config.width;
         let bound = self.config.init_scale / (width as f32).sqrt();
         let mut layers = Vec::new();

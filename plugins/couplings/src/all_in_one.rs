@@ -138,6 +138,10 @@ impl Coupling for AllInOne {
         self.subnet.hidden()
     }
 
+    fn mixes(&self) -> bool {
+        true
+    }
+
     fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<CouplingOutput> {
         let tail = ops::affine_coupling(x, &self.layers(condition)?, self.alpha)?;
         // Global affine and rotation in one product: `y_row = u_row (R diag(g))^T + b R^T`.

@@ -105,6 +105,10 @@ impl Coupling for Linear {
         vec![]
     }
 
+    fn mixes(&self) -> bool {
+        true
+    }
+
     fn forward(&self, x: &Var, condition: &BlockCondition) -> Result<CouplingOutput> {
         let n = x.shape().0;
         let y = ops::chain(x, &[self.layer(condition)?])?;

@@ -216,6 +216,14 @@ impl Detector for ImageDensity {
         self.detector.resume_stage(view, scope)
     }
 
+    fn fits(&self, stages: &[Stage]) -> Result<()> {
+        self.detector.fits(stages)
+    }
+
+    fn distils(&self) -> bool {
+        self.detector.distils()
+    }
+
     fn distil(&mut self, teacher: Option<Distillation>) -> Result<()> {
         self.detector.distil(teacher)
     }

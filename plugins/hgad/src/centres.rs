@@ -30,25 +30,8 @@ pub fn initial_centres(
     dim: usize,
     (scope, streams): (&str, &Streams),
 ) -> Result<Vec<Vec<f32>>> {
-    let places = if centres == Centres::Official { total } else { dim };
-    if total > dim && centres == Centres::Official {
-        return Err(too_many(format!(
-            "the official centres are laid out for {total} classes, but `{scope}` has {dim} channels, a whole group of dims needs {total}"
-        ))
-        .help("use centres = \"orthonormal\", levels with more channels, or fewer classes"));
-    }
-    if which.end > places && !which.is_empty() {
-        let have = which.end;
-        return Err(match centres {
-            Centres::Official => too_many(format!(
-                "the official centres are laid out for {total} classes, and this stage brings the number to {have}"
-            ))
-            .help("set detector.centre_classes to the number of all classes, or use centres = \"orthonormal\""),
-            Centres::Orthonormal => too_many(format!(
-                "`{scope}` has {dim} channels, so its basis has centres for {dim} classes, and this stage brings the number to {have}"
-            ))
-            .help("use levels with more channels, or fewer classes"),
-        });
+    if !which.is_empty() {
+        check_places(centres, which.end, total, dim, scope)?;
     }
     if which.is_empty() {
         return Ok(vec![]);
@@ -65,6 +48,36 @@ pub fn initial_centres(
             let scale = (DISTANCE / 2f64.sqrt()) as f32;
             which.map(|k| basis[k * dim..(k + 1) * dim].iter().map(|v| v * scale).collect()).collect()
         }
+    })
+}
+
+/// Fails where there is no place for the centres of `classes` classes.
+pub(crate) fn check_places(
+    centres: Centres,
+    classes: usize,
+    total: usize,
+    dim: usize,
+    scope: &str,
+) -> Result<()> {
+    let places = if centres == Centres::Official { total } else { dim };
+    if total > dim && centres == Centres::Official {
+        return Err(too_many(format!(
+            "the official centres are laid out for {total} classes, but `{scope}` has {dim} channels, a whole group of dims needs {total}"
+        ))
+        .help("use centres = \"orthonormal\", levels with more channels, or fewer classes"));
+    }
+    if classes <= places {
+        return Ok(());
+    }
+    Err(match centres {
+            Centres::Official => too_many(format!(
+                "the official centres are laid out for {total} classes, and there are {classes}"
+            ))
+            .help("set detector.centre_classes to the number of all classes, or use centres = \"orthonormal\""),
+            Centres::Orthonormal => too_many(format!(
+                "`{scope}` has {dim} channels, so its basis has centres for {dim} classes, and there are {classes}"
+            ))
+            .help("use levels with more channels, or fewer classes"),
     })
 }
 
@@ -115,8 +128,8 @@ mod tests {
     fn more_classes_than_there_are_places_for_is_said() {
         for (kind, which, total, dim, says) in [
             (Centres::Official, 0..9, 9, 8, "9 classes"),
-            (Centres::Official, 3..5, 4, 8, "brings the number to 5"),
-            (Centres::Orthonormal, 7..9, 0, 8, "brings the number to 9"),
+            (Centres::Official, 3..5, 4, 8, "there are 5"),
+            (Centres::Orthonormal, 7..9, 0, 8, "there are 9"),
         ] {
             let e = centres(kind, which, total, dim).unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Config);

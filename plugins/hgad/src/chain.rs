@@ -43,13 +43,14 @@ impl Chain {
                 streams: build.streams,
             };
             let coupling = build.part::<dyn Coupling>("coupling", &config.coupling, &spec)?;
-            match coupling.needs_maps() {
-                false => Ok(coupling),
-                true => Err(build.error(
-                    "coupling",
-                    "the steps of `hgad` draw tokens, and this coupling needs whole maps",
-                )),
-            }
+            let wrong = if coupling.needs_maps() {
+                "the steps of `hgad` draw tokens, and this coupling needs whole maps"
+            } else if !coupling.mixes() && config.blocks > 1 {
+                "this coupling leaves half of the dims as they are, and nothing between two blocks makes them change roles"
+            } else {
+                return Ok(coupling);
+            };
+            Err(build.error("coupling", wrong).help("use a coupling that mixes the dims, such as all-in-one"))
         };
         Ok(Chain { blocks: (0..config.blocks).map(block).collect::<Result<_>>()?, position })
     }

@@ -1,6 +1,6 @@
 //! The detector: flow and mixture per level, trained and scored together.
 
-use crate::centres::{Centres, initial_centres};
+use crate::centres::{Centres, check_places, initial_centres};
 use crate::config::{HgadConfig, Later, MapKind};
 use crate::level::{Level, StepContext};
 use crate::product::{Model, ProductScoring};
@@ -67,6 +67,16 @@ impl Hgad {
 }
 
 impl Detector for Hgad {
+    fn fits(&self, stages: &[Stage]) -> Result<()> {
+        let first = stages.first().map_or(0, |s| s.classes.len());
+        let places = if self.places == 0 { first } else { self.places };
+        let classes = stages.iter().map(|s| s.classes.len()).sum();
+        let check = |l: &Level| {
+            check_places(self.config.centres, classes, places, l.spec.channels, &format!("level{}", l.number))
+        };
+        self.levels.iter().try_for_each(check)
+    }
+
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {
         view.classes().iter().try_for_each(|c| check_trainable(c, view.levels()))?;
         let known = self.classes();
@@ -206,6 +216,10 @@ impl Detector for Hgad {
     }
 
     /// The outputs are the latents `z`.
+    fn distils(&self) -> bool {
+        true
+    }
+
     fn distil(&mut self, teacher: Option<Distillation>) -> Result<()> {
         for level in &mut self.levels {
             level.teacher = teacher.as_ref().map(|t| Teacher::new(&level.chain, t)).transpose()?;

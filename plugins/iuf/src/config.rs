@@ -120,13 +120,16 @@ impl IufConfig {
     pub(crate) fn check<S>(&self, build: &Build<'_, S>) -> Result<()> {
         let divides = |heads: usize| heads > 0 && self.width.is_multiple_of(heads);
         if self.width < 2 || !self.width.is_multiple_of(2) || !divides(self.heads) {
-            return Err(build.error("width", "must be a multiple of 2 and of `heads`"));
+            let key = if self.width < 2 || !self.width.is_multiple_of(2) { "width" } else { "heads" };
+            return Err(build.error(key, "`width` must be a multiple of 2 and of `heads`"));
         }
         if !divides(self.discriminator.heads) {
             return Err(build.error("discriminator.heads", "must divide `width`"));
         }
-        if self.hidden == 0 || self.discriminator.hidden == 0 {
-            return Err(build.error("hidden", "hidden layers need at least one value"));
+        for (key, hidden) in [("hidden", self.hidden), ("discriminator.hidden", self.discriminator.hidden)] {
+            if hidden == 0 {
+                return Err(build.error(key, "hidden layers need at least one value"));
+            }
         }
         if !(2..=64).contains(&self.layers) {
             return Err(build.error("layers", "must be between 2 and 64"));

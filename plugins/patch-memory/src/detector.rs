@@ -56,6 +56,8 @@ impl Default for PatchMemoryConfig {
 /// log-density of the nearest of unit Gaussians on the patches, it is scored like every detector with likelihoods. PatchCore's
 /// neighbourhood pooling is the encoder's (`pool`); its reweighting of the image score is left out.
 ///
+/// For the statistics of maps and the threshold a training image is compared with the patches of the other images only.
+///
 /// Nothing is trained and nothing shared but the standardisation, which the first stage fixes. Rehearsed classes stay as they are.
 pub struct PatchMemory {
     model: Model,
@@ -149,6 +151,15 @@ impl Detector for PatchMemory {
 
     fn score(&self, images: &[&dyn ImageFeatures], request: ScoreRequest<'_>) -> Result<Vec<ImageScores>> {
         self.scoring.score(images, request, &self.model.classes, &|l, c| self.model.log_likelihood(l, c))
+    }
+
+    fn score_training(
+        &self,
+        class: &str,
+        images: &[(usize, &dyn ImageFeatures)],
+    ) -> Result<Vec<ImageScores>> {
+        let ll = |l: usize, c: &[Candidate<'_>]| self.model.log_likelihood(l, c);
+        self.scoring.score_training(class, images, &self.model.classes, &ll)
     }
 
     fn routes_without_shortlist(&self, images: &[&dyn ImageFeatures]) -> Result<Option<Vec<String>>> {

@@ -20,8 +20,8 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// The standardised tokens of a class at a level that may be kept, `[n, D]`.
-    fn candidates(&self, class: &TrainClass, level: usize) -> Result<Vec<f32>> {
+    /// The standardised tokens of a class at a level that may be kept, `[n, D]`, and the image of each.
+    fn candidates(&self, class: &TrainClass, level: usize) -> Result<(Vec<f32>, Vec<u32>)> {
         let (spec, d) = (&self.levels[level], self.levels[level].channels);
         let all = class.len() * spec.tokens();
         let count = match (self.config.coreset, self.config.candidates) {
@@ -31,6 +31,7 @@ impl Model {
         };
         let mut rng = self.streams.stream(&format!("patches.level{level}.{}", class.name()), 0);
         let (mut tokens, mut image) = (Vec::with_capacity(count.min(all) * d), None::<(usize, Values<'_>)>);
+        let mut origins = Vec::with_capacity(count.min(all));
         for chosen in random(all, count, &mut rng) {
             let (number, cell) = (chosen / spec.tokens(), chosen % spec.tokens());
             if image.as_ref().is_none_or(|(n, _)| *n != number) {
@@ -38,11 +39,12 @@ impl Model {
             }
             if let Some((_, values)) = &image {
                 self.standards[level].push(&values[cell * d..(cell + 1) * d], &mut tokens);
+                origins.push(number as u32);
             }
         }
         let place = || format!("level `{}` of the training images of class `{}`", spec.name, class.name());
         check_finite("a feature", place, &tokens)?;
-        Ok(tokens)
+        Ok((tokens, origins))
     }
 
     /// Chooses the patches of a class.
@@ -50,19 +52,20 @@ impl Model {
         let mut banks = Vec::new();
         for (level, spec) in self.levels.iter().enumerate() {
             let d = spec.channels;
-            let tokens = self.candidates(class, level)?;
+            let (tokens, origins) = self.candidates(class, level)?;
             let kept = match self.config.coreset {
                 Coreset::Random => (0..tokens.len() / d).collect(),
                 Coreset::Greedy => greedy(&tokens, d, self.config.patches),
             };
             let mut bank = Bank::new(level, class.name(), kept.len(), d)?;
-            bank.set(kept.iter().flat_map(|i| tokens[i * d..(i + 1) * d].iter().copied()).collect())?;
+            let values = kept.iter().flat_map(|i| tokens[i * d..(i + 1) * d].iter().copied()).collect();
+            bank.set(values, kept.iter().map(|i| origins[*i]).collect())?;
             banks.push(bank);
         }
         Ok(banks)
     }
 
-    /// `-|x - m|^2 / 2` per token of each candidate.
+    /// `-|x - m|^2 / 2` per token of each candidate; `m` of another image where the candidate is a training image.
     pub(crate) fn log_likelihood(&self, level: usize, candidates: &[Candidate<'_>]) -> Result<Vec<Vec<f32>>> {
         let spec = &self.levels[level];
         let one = |c: &Candidate<'_>| -> Result<Vec<f32>> {
@@ -70,7 +73,8 @@ impl Model {
             check_size(&values, spec)?;
             let mut x = Vec::with_capacity(values.len());
             self.standards[level].push(&values, &mut x);
-            let distances = self.banks[c.class][level].distances(&x, self.config.neighbours)?;
+            let own = c.training.map(|n| n as u32);
+            let distances = self.banks[c.class][level].distances(&x, self.config.neighbours, own)?;
             Ok(distances.into_iter().map(|d| d * -0.5).collect())
         };
         candidates.iter().map(one).collect()

@@ -63,6 +63,14 @@ impl Buffer {
         old.filter_map(|c| Some(TrainClass::rehearsed(c, kept.remove(c.as_str())?))).collect()
     }
 
+    /// Fails where there is no room for an item of each of `classes` classes. How many bytes an item takes is known later.
+    pub(crate) fn fits(&self, classes: usize) -> Result<()> {
+        match (self.policy, &self.budget) {
+            (ReplayPolicy::ClassBalanced, Budget::Items(n)) if *n < classes => Err(no_room(*n, classes)),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes up the new classes of a finished stage.
     pub(crate) fn observe(&mut self, view: &TrainView) -> Result<()> {
         let room = match self.budget {
@@ -83,14 +91,7 @@ impl Buffer {
                     _ => room / self.classes.len().max(1),
                 };
                 if quota == 0 && !self.classes.is_empty() {
-                    return Err(Error::new(
-                        ErrorKind::Usage,
-                        format!(
-                            "a replay buffer for {room} items has no room for {} classes",
-                            self.classes.len()
-                        ),
-                    )
-                    .help("raise strategy.items or strategy.bytes, or use strategy.policy = \"reservoir\""));
+                    return Err(no_room(room, self.classes.len()));
                 }
                 self.shrink(quota);
                 for class in view.new_classes() {
@@ -224,4 +225,12 @@ impl Buffer {
         (self.items, self.classes, self.passed) = (items, meta.classes, meta.passed);
         Ok(())
     }
+}
+
+fn no_room(items: usize, classes: usize) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!("a replay buffer for {items} items has no room for {classes} classes"),
+    )
+    .help("raise strategy.items or strategy.bytes, or use strategy.policy = \"reservoir\"")
 }

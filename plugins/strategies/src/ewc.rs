@@ -31,6 +31,8 @@ pub struct Ewc {
     config: EwcConfig,
     spec: StrategySpec,
     penalty: Quadratic,
+    /// The penalty in the updates since it was last asked for.
+    added: Option<f64>,
 }
 
 impl Ewc {
@@ -42,7 +44,7 @@ impl Ewc {
         if config.batches == 0 {
             return Err(build.error("batches", "must be at least 1"));
         }
-        Ok(Ewc { config, spec: build.spec.clone(), penalty: Quadratic::default() })
+        Ok(Ewc { config, spec: build.spec.clone(), penalty: Quadratic::default(), added: None })
     }
 }
 
@@ -63,8 +65,13 @@ impl UpdateRule for Squares {
 
 impl UpdateRule for Ewc {
     fn gradients(&mut self, params: &[&mut Param], grads: &mut Grads) -> Result<Update> {
-        self.penalty.push(self.config.weight, params, grads)?;
+        let penalty = self.penalty.push(self.config.weight, params, grads)?;
+        self.added = Some(self.added.unwrap_or(0.0) + penalty);
         Ok(Update::Make)
+    }
+
+    fn penalty(&mut self) -> Option<f64> {
+        self.added.take()
     }
 }
 

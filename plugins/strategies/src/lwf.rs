@@ -43,6 +43,14 @@ impl Strategy for Lwf {
         tasks.iter().map(|t| Stage { classes: t.clone(), scope: TrainScope::All }).collect()
     }
 
+    fn fits(&self, stages: &[Stage], detector: &dyn Detector) -> Result<()> {
+        if stages.len() < 2 || detector.distils() || (0..stages.len()).all(|s| detector.steps(s) == 0) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Usage, "this detector has no outputs to distil")
+            .help("use another strategy, such as replay or ewc"))
+    }
+
     fn begin_stage(&mut self, stage: usize, detector: &mut dyn Detector) -> Result<()> {
         if detector.steps(stage) == 0 {
             return Ok(());

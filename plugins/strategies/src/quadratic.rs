@@ -27,22 +27,23 @@ impl Quadratic {
         }
     }
 
-    /// Adds `weight` times the penalty's gradient, `a w - b`.
-    pub(crate) fn push(&self, weight: f32, params: &[&mut Param], grads: &mut Grads) -> Result<()> {
+    /// Adds `weight` times the penalty's gradient, `a w - b`; returns `weight` times the penalty of `params` above its least value,
+    /// `sum (a w - b)^2 / 2a`.
+    pub(crate) fn push(&self, weight: f32, params: &[&mut Param], grads: &mut Grads) -> Result<f64> {
+        let mut penalty = 0.0;
         for p in params.iter().filter(|p| p.is_trainable()) {
             let (Some(a), Some(b)) = (self.curvature.get(p.name()), self.pull.get(p.name())) else {
                 continue;
             };
-            let g: Vec<f32> = p
-                .to_vec()
-                .iter()
-                .zip(&a.values)
-                .zip(&b.values)
-                .map(|((w, a), b)| weight * (a * w - b))
-                .collect();
-            grads.add(p.value(), &g)?;
+            let w = p.to_vec();
+            let terms = || w.iter().zip(&a.values).zip(&b.values).map(|((w, a), b)| (a * w - b, *a));
+            grads.add(p.value(), &terms().map(|(slope, _)| weight * slope).collect::<Vec<_>>())?;
+            let above = terms().filter(|(_, a)| *a > 0.0);
+            penalty += above
+                .map(|(slope, a)| f64::from(slope) * f64::from(slope) / (2.0 * f64::from(a)))
+                .sum::<f64>();
         }
-        Ok(())
+        Ok(f64::from(weight) * penalty)
     }
 
     /// Its tensors, for a checkpoint.
@@ -91,6 +92,22 @@ mod tests {
         grads.scale(p.value(), 0.0).unwrap();
         q.push(10.0, &[&mut *p], &mut grads).unwrap();
         grads.of(p.value()).unwrap()
+    }
+
+    #[test]
+    fn the_penalty_is_counted_from_its_minimum() {
+        let mut q = Quadratic::default();
+        q.add(&param(vec![1.0, 0.0]), &[3.0, 1.0]);
+        q.add(&param(vec![5.0, 2.0]), &[1.0, 0.0]);
+        let penalty = |w: Vec<f32>| {
+            let mut p = param(w);
+            let (_, (), mut grads) =
+                gradients(|| Ok::<_, Error>((ccnf::tensor::ops::mean_square(&p.var())?, ()))).unwrap();
+            q.push(10.0, &[&mut p], &mut grads).unwrap()
+        };
+        // 10 (4/2 (w - 2)^2 + 1/2 w^2).
+        assert_eq!(penalty(vec![2.0, 0.0]), 0.0);
+        assert_eq!(penalty(vec![3.0, 1.0]), 25.0);
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl ReplayConfig {
         if let Some((other, _)) = set.next() {
             return Err(build
                 .error(other, format!("the size is already set by `{key}`"))
-                .help("keep one of them"));
+                .help("keep one of them; `--set` cannot take a key out of a file"));
         }
         if matches!(budget, Budget::PerClass(0) | Budget::Items(0) | Budget::Bytes(0)) {
             return Err(build
@@ -113,6 +113,10 @@ impl UpdateRule for Replay {}
 impl Strategy for Replay {
     fn stages(&self, tasks: &[Vec<String>]) -> Vec<Stage> {
         tasks.iter().map(|t| Stage { classes: t.clone(), scope: TrainScope::All }).collect()
+    }
+
+    fn fits(&self, stages: &[Stage], _: &dyn Detector) -> Result<()> {
+        self.buffer.fits(stages.iter().map(|s| s.classes.len()).sum())
     }
 
     fn rehearsal(&mut self, view: &TrainView) -> Result<Vec<TrainClass>> {

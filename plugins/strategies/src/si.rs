@@ -36,6 +36,8 @@ pub struct Si {
     start: BTreeMap<String, StoredTensor>,
     /// Gradient and values before the update that is being made.
     before: BTreeMap<String, (Vec<f32>, Vec<f32>)>,
+    /// The penalty in the updates since it was last asked for.
+    added: Option<f64>,
 }
 
 impl Si {
@@ -54,6 +56,7 @@ impl Si {
             path: empty(),
             start: empty(),
             before: BTreeMap::new(),
+            added: None,
         })
     }
 }
@@ -69,8 +72,13 @@ impl UpdateRule for Si {
             });
             self.before.insert(p.name().to_owned(), (grads.of(p.value())?, values));
         }
-        self.penalty.push(2.0 * self.config.weight, params, grads)?;
+        let penalty = self.penalty.push(2.0 * self.config.weight, params, grads)?;
+        self.added = Some(self.added.unwrap_or(0.0) + penalty);
         Ok(Update::Make)
+    }
+
+    fn penalty(&mut self) -> Option<f64> {
+        self.added.take()
     }
 
     fn updated(&mut self, params: &[&mut Param]) -> Result<()> {

@@ -93,6 +93,10 @@ impl Detector for Toy {
     fn prepare(&mut self, _: &Value) -> Result<()> {
         Ok(())
     }
+    fn distils(&self) -> bool {
+        self.outputs
+    }
+
     fn distil(&mut self, teacher: Option<Distillation>) -> Result<()> {
         let Some(d) = teacher else {
             self.teacher = None;

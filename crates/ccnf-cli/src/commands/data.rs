@@ -33,7 +33,9 @@ fn synth(a: &SynthArgs) -> Result<()> {
     };
     let mut bar = Writing::new();
     write_mvtec(&spec, &a.out, |done, total| bar.at(done, total, ""))?;
-    bar.end(&a.out)
+    let all = a.classes.is_empty();
+    let tasks = a.classes.iter().map(|c| format!("[\"{c}\"]")).collect::<Vec<_>>().join(", ");
+    bar.end(&a.out, &if all { vec![] } else { vec!["--set".into(), format!("protocol.tasks=[{tasks}]")] })
 }
 
 fn validation(a: &ValidationArgs) -> Result<()> {
@@ -41,7 +43,12 @@ fn validation(a: &ValidationArgs) -> Result<()> {
     let split = ValidationSplit { parts: a.parts, part: a.part, painted: a.painted };
     let mut bar = Writing::new();
     write_validation(&assembly, &split, &a.out, |done, total, class| bar.at(done, total, class))?;
-    bar.end(&a.out)
+    // The same configuration on the new images.
+    let mut same: Vec<String> = a.config.config.iter().map(|f| f.display().to_string()).collect();
+    for set in a.config.set.iter().filter(|s| !s.starts_with("dataset")) {
+        same.extend(["--set".into(), set.clone()]);
+    }
+    bar.end(&a.out, &same)
 }
 
 /// The bar of a dataset that is written; it starts with the first image.
@@ -63,12 +70,23 @@ impl Writing {
         self.bars.advance(done as u64, class);
     }
 
-    fn end(self, out: &Path) -> Result<()> {
+    /// Says how to train on what was written to `out`, with further arguments.
+    fn end(self, out: &Path, arguments: &[String]) -> Result<()> {
         self.bars.finish();
-        let out = out.display();
-        print(&format!(
-            "wrote {out}\ntrain on it: ccnf run --set dataset.kind=mvtec --set dataset.path={out}\n"
-        ))
+        let out = out.display().to_string();
+        let dataset = ["--set", "dataset.kind=mvtec", "--set"].map(String::from);
+        let all = arguments.iter().cloned().chain(dataset).chain([format!("dataset.path={out}")]);
+        let all = all.map(|a| quoted(&a)).collect::<Vec<_>>().join(" ");
+        print(&format!("wrote {out}\ntrain on it: ccnf run {all}\n"))
+    }
+}
+
+/// An argument as a shell reads it.
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+@%".contains(c);
+    match !argument.is_empty() && argument.chars().all(plain) {
+        true => argument.to_owned(),
+        false => format!("'{}'", argument.replace('\'', r"'\''")),
     }
 }
 
