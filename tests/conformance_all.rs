@@ -14,7 +14,7 @@ use ccnf_bundle as _;
 #[test]
 fn the_bundle_registers_these_components_and_no_others() {
     let expected: [(&str, &[&str]); 10] = [
-        ("dataset", &["folder", "mvtec", "synthetic"]),
+        ("dataset", &["btad", "folder", "mvtec", "synthetic", "visa"]),
         ("encoder", &["efficientnet-lite0", "features", "onnx", "pyramid"]),
         ("detector", &["ccnf", "hgad", "image-density", "iuf", "mahalanobis", "patch-memory"]),
         ("layer", &["factor", "whitening"]),
@@ -321,8 +321,15 @@ fn datasets_conform() {
     };
     write_mvtec(&spec, &images, |_, _| {}).unwrap();
     std::fs::write(&manifest, manifest_of(&spec)).unwrap();
+    let (table, btad) = (folder.path().join("1cls.csv"), folder.path().join("btad"));
+    let columns = std::fs::read_to_string(&manifest).unwrap().replace("path,class", "image,object");
+    std::fs::write(&table, columns).unwrap();
+    write_mvtec(&spec, &btad, |_, _| {}).unwrap();
+    ["bolt", "pine"].iter().for_each(|class| as_btad(&btad.join(class)));
     let extra = Extra::default()
         .with("dataset", "mvtec", json!({ "path": images }))
+        .with("dataset", "btad", json!({ "path": btad }))
+        .with("dataset", "visa", json!({ "path": images, "split": table }))
         .with("dataset", "folder", json!({ "manifest": manifest, "root": images }))
         .with(
             "dataset",
@@ -330,6 +337,20 @@ fn datasets_conform() {
             json!({ "size": 32, "train": 3, "test_good": 2, "test_per_defect": 2 }),
         );
     conformance::datasets(&extra);
+}
+
+/// Renames what a class's folder holds to the names of BTAD.
+fn as_btad(class: &Path) {
+    for part in ["train", "test"] {
+        std::fs::rename(class.join(part).join("good"), class.join(part).join("ok")).unwrap();
+    }
+    for kind in std::fs::read_dir(class.join("ground_truth")).unwrap() {
+        for mask in std::fs::read_dir(kind.unwrap().path()).unwrap() {
+            let mask = mask.unwrap().path();
+            let name = mask.file_name().unwrap().to_string_lossy().replace("_mask", "");
+            std::fs::rename(&mask, mask.with_file_name(name)).unwrap();
+        }
+    }
 }
 
 /// The same images as a list.

@@ -1,7 +1,7 @@
 //! The dataset `folder`: images anywhere, listed by a CSV manifest.
 
 use crate::files::{self, path_of};
-use crate::manifest::{self, Row};
+use crate::manifest::{self, Columns, Row};
 use ccnf::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -33,14 +33,17 @@ impl Default for FolderConfig {
 /// a/2.png,bolt,test,1,rust,masks/2.png
 /// ```
 ///
-/// `split` is train or test, `label` 0 or normal, 1 or anomalous. Either all defective test images of a class have a mask or
+/// `split` is train or test, `label` 0 or normal, 1, anomalous or anomaly. Either all defective test images of a class have a mask or
 /// none: the class has image labels only then. Images keep the order of the manifest, which is read when the dataset is
 /// listed, not when it is built.
 pub struct Folder {
     manifest: PathBuf,
     root: PathBuf,
+    columns: &'static Columns,
     rows: OnceLock<Vec<Row>>,
 }
+
+const COLUMNS: Columns = ["path", "class", "split", "label", "kind", "mask"];
 
 impl Folder {
     /// The dataset that `config.manifest` lists.
@@ -51,13 +54,18 @@ impl Folder {
         }
         let beside = || config.manifest.parent().unwrap_or(Path::new("")).to_owned();
         let root = config.root.clone().unwrap_or_else(beside);
-        Ok(Folder { manifest: config.manifest, root, rows: OnceLock::new() })
+        Ok(Folder::with_columns(config.manifest, root, &COLUMNS))
+    }
+
+    /// The dataset of a manifest whose columns have other names.
+    pub(crate) fn with_columns(manifest: PathBuf, root: PathBuf, columns: &'static Columns) -> Self {
+        Folder { manifest, root, columns, rows: OnceLock::new() }
     }
 
     /// The manifest, read once.
     fn rows(&self) -> Result<&[Row]> {
         if self.rows.get().is_none() {
-            let rows = manifest::read(&self.manifest, &self.root)?;
+            let rows = manifest::read(&self.manifest, &self.root, self.columns)?;
             return Ok(self.rows.get_or_init(|| rows));
         }
         Ok(self.rows.get().map_or(&[], Vec::as_slice))

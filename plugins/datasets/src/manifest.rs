@@ -5,8 +5,8 @@ use ccnf::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The columns that are read; the first [`REQUIRED`] must be there.
-const COLUMNS: [&str; 6] = ["path", "class", "split", "label", "kind", "mask"];
+/// The columns that are read: path, class, split, label, kind and mask of an image. The first [`REQUIRED`] must be there.
+pub(crate) type Columns = [&'static str; 6];
 const REQUIRED: usize = 4;
 
 /// The kind of a defective image whose row names none.
@@ -25,19 +25,19 @@ pub(crate) struct Row {
     pub(crate) mask: Option<PathBuf>,
 }
 
-/// Reads and checks the manifest; relative paths in it start at `root`.
-pub(crate) fn read(manifest: &Path, root: &Path) -> Result<Vec<Row>> {
+/// Reads and checks the manifest, whose columns have the names `columns`; relative paths in it start at `root`.
+pub(crate) fn read(manifest: &Path, root: &Path, columns: &Columns) -> Result<Vec<Row>> {
     let bytes = read_file(manifest).map_err(|e| match manifest.exists() {
         true => e,
         false => {
             Error::new(ErrorKind::Dataset, format!("the manifest `{}` does not exist", manifest.display()))
-                .help("set `dataset.manifest` to a CSV file; relative paths start at the working directory")
+                .help("set `dataset.manifest` to a CSV file, or `dataset.path` and `dataset.split` of `visa`; relative paths start at the working directory")
         }
     })?;
     let text = Text { manifest, bytes: bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes) };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.bytes);
     let header = reader.headers().map_err(|e| text.unreadable(e))?.clone();
-    let columns = Columns::new(&header).map_err(|e| e.at(text.place(0)))?;
+    let columns = Found::new(&header, columns).map_err(|e| e.at(text.place(0)))?;
     let mut rows = vec![];
     let mut seen = BTreeMap::new();
     for record in reader.records() {
@@ -124,22 +124,23 @@ impl Row {
     }
 }
 
-/// Where each of [`COLUMNS`] stands.
-struct Columns([Option<usize>; COLUMNS.len()]);
+/// Where each of the columns stands.
+struct Found([Option<usize>; 6]);
 
-impl Columns {
-    fn new(header: &csv::StringRecord) -> Result<Self> {
-        let found = COLUMNS.map(|c| header.iter().position(|h| h == c));
+impl Found {
+    fn new(header: &csv::StringRecord, columns: &Columns) -> Result<Self> {
+        let found = columns.map(|c| header.iter().position(|h| h == c));
         if let Some(missing) = (0..REQUIRED).find(|&i| found[i].is_none()) {
-            let name = COLUMNS[missing];
-            let spare = header.iter().filter(|h| !COLUMNS.contains(h));
+            let name = columns[missing];
+            let spare = header.iter().filter(|h| !columns.contains(h));
             let hint = did_you_mean(name, spare).map(|g| format!(" (is it `{g}`?)")).unwrap_or_default();
-            return Err(error(
-                format!("the manifest has no column `{name}`{hint}"),
-                "the header names path, class, split, label and, if wanted, kind and mask; other columns are ignored",
-            ));
+            let [path, class, split, label, kind, mask] = columns;
+            let help = format!(
+                "the header names {path}, {class}, {split}, {label} and, if wanted, {kind} and {mask}; other columns are ignored"
+            );
+            return Err(error(format!("the manifest has no column `{name}`{hint}"), &help));
         }
-        Ok(Columns(found))
+        Ok(Found(found))
     }
 
     fn row(&self, record: &csv::StringRecord, at: u64, root: &Path) -> Result<Row> {
@@ -162,11 +163,11 @@ impl Columns {
         };
         let anomalous = match label.to_ascii_lowercase().as_str() {
             "0" | "normal" => false,
-            "1" | "anomalous" => true,
+            "1" | "anomalous" | "anomaly" => true,
             _ => {
                 return Err(error(
                     format!("label `{label}` is unknown"),
-                    "write 0 or normal, 1 or anomalous",
+                    "write 0 or normal, 1, anomalous or anomaly",
                 ));
             }
         };
@@ -205,7 +206,7 @@ fn existing(root: &Path, what: &str, path: &str) -> Result<PathBuf> {
     }
     Err(error(
         format!("the {what} `{}` does not exist", full.display()),
-        "relative paths start at `dataset.root`, by default the folder of the manifest",
+        "relative paths start at `dataset.root` (`dataset.path` of `visa`), by default the folder of the manifest",
     ))
 }
 

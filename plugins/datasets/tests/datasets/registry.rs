@@ -6,7 +6,7 @@ use serde_json::json;
 #[test]
 fn all_datasets_are_registered_with_documented_keys() {
     let names: Vec<&str> = entries::<dyn Dataset>().iter().map(|e| e.name).collect();
-    assert_eq!(names, ["folder", "mvtec", "synthetic"]);
+    assert_eq!(names, ["btad", "folder", "mvtec", "synthetic", "visa"]);
     for entry in entries::<dyn Dataset>() {
         let schema = (entry.schema)();
         for (key, property) in schema["properties"].as_object().unwrap() {
