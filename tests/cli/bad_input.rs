@@ -4,32 +4,6 @@ use crate::place::Place;
 use image::{DynamicImage, GrayImage, RgbImage, RgbaImage};
 use std::path::PathBuf;
 
-/// A small dataset on disk with classes `bolt` and `pine`, and the arguments that use it.
-fn on_disk(p: &Place) -> Vec<&'static str> {
-    p.ok(&[
-        "data",
-        "synth",
-        "--out",
-        "images",
-        "--size",
-        "64",
-        "--train",
-        "3",
-        "--test-good",
-        "2",
-        "--test-per-defect",
-        "1",
-        "--classes",
-        "bolt,pine",
-    ]);
-    vec![
-        "--set",
-        "dataset={ kind = \"mvtec\", path = \"images\" }",
-        "--set",
-        "protocol.tasks=[[\"bolt\"], [\"pine\"]]",
-    ]
-}
-
 fn run<'a>(sets: &[&'a str]) -> Vec<&'a str> {
     [&["run", "small.toml", "--out", "a"], sets].concat()
 }
@@ -107,7 +81,7 @@ fn what_cannot_be_learnt_is_refused_before_anything_is_trained() {
 #[test]
 fn dataset_errors_name_class_and_file() {
     let p = Place::new();
-    let sets = on_disk(&p);
+    let sets = p.on_disk();
     let e = p.fails(3, &["run", "small.toml", "--set", "dataset={ kind = \"mvtec\", path = \"nowhere\" }"]);
     assert!(e.contains("nowhere"), "{e}");
     // A class without training images.
@@ -144,7 +118,7 @@ fn walk(folder: &std::path::Path) -> Vec<PathBuf> {
 #[test]
 fn broken_images_are_named_and_odd_ones_are_read() {
     let p = Place::new();
-    let sets = on_disk(&p);
+    let sets = p.on_disk();
     let target = p.path("images/bolt/train/good/000.png");
     let good = std::fs::read(&target).unwrap();
     // Truncated, not an image, empty, 20,000 px wide.
@@ -174,7 +148,7 @@ fn predict_reports_broken_images_and_goes_on() {
     let p = Place::new();
     let small = ["--set", "detector={ kind = \"mahalanobis\" }", "--out", "a"];
     p.ok(&[&["run", "small.toml"], &small[..]].concat());
-    on_disk(&p);
+    p.on_disk();
     std::fs::write(p.path("images/bolt/test/good/zzz.png"), "not an image").unwrap();
     let o = p.ccnf(&["predict", "a", "images/bolt/test/good", "--class", "bolt"]);
     assert_eq!(o.status.code(), Some(3));

@@ -63,6 +63,18 @@ impl Place {
         self.command(args).output().expect("the binary starts")
     }
 
+    /// Writes a small dataset with the classes `bolt` and `pine`; returns the arguments that use it.
+    pub(crate) fn on_disk(&self) -> Vec<&'static str> {
+        let size = ["--size", "64", "--train", "3", "--test-good", "2", "--test-per-defect", "1"];
+        self.ok(&[&["data", "synth", "--out", "images", "--classes", "bolt,pine"], &size[..]].concat());
+        vec![
+            "--set",
+            "dataset={ kind = \"mvtec\", path = \"images\" }",
+            "--set",
+            "protocol.tasks=[[\"bolt\"], [\"pine\"]]",
+        ]
+    }
+
     /// Runs and expects success; returns standard output.
     pub(crate) fn ok(&self, args: &[&str]) -> String {
         let o = self.ccnf(args);

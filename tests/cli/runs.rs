@@ -103,24 +103,26 @@ fn killed_runs_go_on_to_the_same_numbers() {
 fn a_run_stopped_between_training_and_scoring_goes_on_to_the_same_numbers() {
     let p = Place::new();
     p.ok(&["run", "small.toml", "--out", "whole"]);
-    // What is there when a process dies right after it has written the first stage's checkpoint.
-    for file in ["run.json", "events.jsonl", "checkpoints/stage0.safetensors", "checkpoints/trainable.json"] {
-        let to = p.path("part").join(file);
-        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        std::fs::copy(p.path("whole").join(file), to).unwrap();
+    // What is there when a process dies right after it has written the first stage's checkpoint; without the file that comes before it.
+    let text = |file: &str| std::fs::read_to_string(p.path("whole").join(file)).unwrap();
+    let first = text("events.jsonl")
+        .lines()
+        .filter(|l| l.contains("\"stage\":0"))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    for (file, content) in [("run.json", text("run.json").replace("true", "false")), ("events.jsonl", first)]
+    {
+        for run in ["part", "lost"] {
+            std::fs::create_dir_all(p.path(run).join("checkpoints")).unwrap();
+            std::fs::write(p.path(run).join(file), &content).unwrap();
+        }
     }
-    let started = std::fs::read_to_string(p.path("part/run.json")).unwrap().replace("true", "false");
-    std::fs::write(p.path("part/run.json"), started).unwrap();
-    let events = std::fs::read_to_string(p.path("whole/events.jsonl")).unwrap();
-    let first = events.lines().filter(|l| l.contains("\"stage\":0")).map(|l| format!("{l}\n"));
-    std::fs::write(p.path("part/events.jsonl"), first.collect::<String>()).unwrap();
-    std::fs::create_dir(p.path("lost")).unwrap();
-    for file in ["run.json", "events.jsonl"] {
-        std::fs::copy(p.path("part").join(file), p.path("lost").join(file)).unwrap();
+    for (file, runs) in [("stage0.safetensors", &["part", "lost"][..]), ("trainable.json", &["part"])] {
+        for run in runs {
+            let of = |run: &str| p.path(run).join("checkpoints").join(file);
+            std::fs::copy(of("whole"), of(run)).unwrap();
+        }
     }
-    std::fs::create_dir(p.path("lost/checkpoints")).unwrap();
-    let checkpoint = "checkpoints/stage0.safetensors";
-    std::fs::copy(p.path("part").join(checkpoint), p.path("lost").join(checkpoint)).unwrap();
     p.ok(&["run", "small.toml", "--out", "part"]);
     assert_same(&p.path("whole"), &p.path("part"));
     let e = p.fails(6, &["run", "small.toml", "--out", "lost"]);
@@ -366,28 +368,7 @@ fn every_layer_sets_keys_and_the_resolved_config_names_it() {
 #[test]
 fn generated_images_on_disk_train_like_any_dataset() {
     let p = Place::new();
-    p.ok(&[
-        "data",
-        "synth",
-        "--out",
-        "images",
-        "--size",
-        "64",
-        "--train",
-        "3",
-        "--test-good",
-        "2",
-        "--test-per-defect",
-        "1",
-        "--classes",
-        "bolt,pine",
-    ]);
-    let sets = [
-        "--set",
-        "dataset={ kind = \"mvtec\", path = \"images\" }",
-        "--set",
-        "protocol.tasks=[[\"bolt\"], [\"pine\"]]",
-    ];
+    let sets = p.on_disk();
     let table = p.ok(&[&["data", "inspect", "small.toml"], &sets[..]].concat());
     assert!(table.contains("| bolt | 3 | 2 |") && table.contains("64 x 64"), "{table}");
     p.ok(&[&["run", "small.toml", "--out", "a"], &sets[..]].concat());
@@ -399,9 +380,12 @@ fn a_validation_set_holds_training_images_only_and_can_be_run_on() {
     let p = Place::new();
     let make = |out: &str, more: &[&str]| {
         let args = ["data", "validation", "small.toml", "--out", out, "--parts", "3", "--part", "1"];
-        p.ok(&[&args, more].concat());
+        p.ok(&[&args, more].concat())
     };
-    make("split", &["--painted", "2"]);
+    let said = make("split", &["--painted", "2", "--set", "train.first.steps=3"]);
+    let command =
+        "ccnf run small.toml --set train.first.steps=3 --set dataset.kind=mvtec --set dataset.path=split";
+    assert!(said.contains(command), "{said}");
     let sets = ["--set", "dataset={ kind = \"mvtec\", path = \"split\" }"];
     let table = p.ok(&[&["data", "inspect", "small.toml"], &sets[..]].concat());
     // Six training images, of which numbers 1 and 4 are held out; one that cannot be seen is left out.

@@ -176,8 +176,9 @@ pub(crate) enum DataCommand {
     /// Make a dataset for choosing settings from a configuration's training images alone
     ///
     /// Part of every class's training images becomes normal test images; each of these also gives test images with a painted defect and its mask.
-    /// What is painted follows from the images, not from the seed. The dataset's own test images are not touched, so what is chosen on the result is not chosen on them. A model that was trained against
-    /// painted defects has seen other defects of the same painter: compare it here only with models that were, too.
+    /// What is painted follows from the images, not from the seed. The dataset's own test images are not touched, so what is chosen on the
+    /// result is not chosen on them. A model that was trained against painted defects has seen other defects of the same painter: compare it
+    /// here only with models that were, too.
     Validation(ValidationArgs),
 }
 

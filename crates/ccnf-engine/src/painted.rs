@@ -46,12 +46,8 @@ impl Painted<'_> {
         Ok(Plan { image, other, seed: hash.finalize().into() })
     }
 
-    /// A painted image with the mask of its defect.
-    pub(crate) fn pair(&self, source: &ImageSource) -> Result<(RgbImage, Mask)> {
-        self.painted(source).map(|(_, image, mask)| (image, mask))
-    }
-
-    fn painted(&self, source: &ImageSource) -> Result<([u8; 32], RgbImage, Mask)> {
+    /// The seed of a painted image, the image, and the mask of its defect.
+    pub(crate) fn painted(&self, source: &ImageSource) -> Result<([u8; 32], RgbImage, Mask)> {
         let plan = self.plan(source)?;
         let open = |s: &ImageSource| {
             Ok::<_, Error>(self.dataset.open(s).at(|| format!("image `{}`", s.label()))?.image)

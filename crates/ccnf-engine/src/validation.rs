@@ -105,7 +105,7 @@ fn write(painted: &Painted<'_>, class: &Path, number: usize, item: &Item<'_>) ->
             write_atomic(&class.join(format!("{split}/{number:04}.png")), &encode_png(&image)?)
         }
         Item::Painted(id) => {
-            let (image, mask) = painted.pair(id)?;
+            let (_, image, mask) = painted.painted(id)?;
             if !mask.data.contains(&true) {
                 return Ok(());
             }

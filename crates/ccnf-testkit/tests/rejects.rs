@@ -36,6 +36,7 @@ enum Lie {
     Inverse,
     Gradient,
     Company,
+    Mixes,
 }
 
 /// `y = exp(w) x` with one trained scalar, and one lie.
@@ -64,6 +65,9 @@ impl Stateful for Scaling {
 impl Coupling for Scaling {
     fn hidden(&self) -> Vec<usize> {
         vec![]
+    }
+    fn mixes(&self) -> bool {
+        self.lie == Lie::Mixes
     }
     fn forward(&self, x: &Var, _: &BlockCondition) -> Result<CouplingOutput> {
         use ccnf::dfdx::prelude::*;
@@ -122,6 +126,14 @@ ccnf::register_component!(
     NoKeys,
     |_, b: &Build<'_, _>| Scaling::new(Lie::Company, b),
     "counts tokens"
+);
+
+ccnf::register_component!(
+    Coupling,
+    "no-mixing",
+    NoKeys,
+    |_, b: &Build<'_, _>| Scaling::new(Lie::Mixes, b),
+    "dims stay apart"
 );
 
 /// The mean latent, with half of its gradient.
@@ -256,6 +268,7 @@ macro_rules! rejected {
 
 rejected! {
     a_wrong_log_determinant: coupling "wrong-log-det", "coupling `wrong-log-det`: log-determinant, past warm-up";
+    a_claim_to_mix: coupling "no-mixing", "it says that it mixes, and entry Some(1) of its Jacobian is 0";
     a_wrong_inverse: coupling "wrong-inverse", "coupling `wrong-inverse`: inverse, past warm-up";
     a_missing_gradient: coupling "no-gradient", "coupling `no-gradient`: no gradient reaches `block0.w`";
     tokens_that_count_each_other: coupling "company", "coupling `company`: independent tokens";

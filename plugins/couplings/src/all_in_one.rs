@@ -134,6 +134,8 @@ impl AllInOne {
 }
 
 impl Coupling for AllInOne {
+    baked_is_a_mark!();
+
     fn hidden(&self) -> Vec<usize> {
         self.subnet.hidden()
     }
@@ -175,19 +177,6 @@ impl Coupling for AllInOne {
             }
         }
         Ok(mat(x, n, d)?)
-    }
-
-    fn bake(&mut self) -> Result<()> {
-        self.baked = true;
-        Ok(())
-    }
-
-    fn is_baked(&self) -> bool {
-        self.baked
-    }
-
-    fn set_baked(&mut self) {
-        self.baked = true;
     }
 }
 

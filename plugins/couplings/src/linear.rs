@@ -101,6 +101,8 @@ impl Linear {
 }
 
 impl Coupling for Linear {
+    baked_is_a_mark!();
+
     fn hidden(&self) -> Vec<usize> {
         vec![]
     }
@@ -142,19 +144,6 @@ impl Coupling for Linear {
             }
         }
         Ok(mat(x, n, d)?)
-    }
-
-    fn bake(&mut self) -> Result<()> {
-        self.baked = true;
-        Ok(())
-    }
-
-    fn is_baked(&self) -> bool {
-        self.baked
-    }
-
-    fn set_baked(&mut self) {
-        self.baked = true;
     }
 }
 

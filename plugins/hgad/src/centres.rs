@@ -30,12 +30,10 @@ pub fn initial_centres(
     dim: usize,
     (scope, streams): (&str, &Streams),
 ) -> Result<Vec<Vec<f32>>> {
-    if !which.is_empty() {
-        check_places(centres, which.end, total, dim, scope)?;
-    }
     if which.is_empty() {
         return Ok(vec![]);
     }
+    check_places(centres, which.end, total, dim, scope)?;
     Ok(match centres {
         Centres::Official => {
             let scale = (DISTANCE / ((2 * dim / total) as f64).sqrt()) as f32;
@@ -70,14 +68,14 @@ pub(crate) fn check_places(
         return Ok(());
     }
     Err(match centres {
-            Centres::Official => too_many(format!(
-                "the official centres are laid out for {total} classes, and there are {classes}"
-            ))
-            .help("set detector.centre_classes to the number of all classes, or use centres = \"orthonormal\""),
-            Centres::Orthonormal => too_many(format!(
-                "`{scope}` has {dim} channels, so its basis has centres for {dim} classes, and there are {classes}"
-            ))
-            .help("use levels with more channels, or fewer classes"),
+        Centres::Official => too_many(format!(
+            "the official centres are laid out for {total} classes, and there are {classes}"
+        ))
+        .help("set detector.centre_classes to the number of all classes, or use centres = \"orthonormal\""),
+        Centres::Orthonormal => too_many(format!(
+            "`{scope}` has {dim} channels, so its basis has centres for {dim} classes, and there are {classes}"
+        ))
+        .help("use levels with more channels, or fewer classes"),
     })
 }
 

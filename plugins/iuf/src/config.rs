@@ -179,6 +179,7 @@ mod tests {
         for (key, value) in [
             ("width", json!(7)),
             ("width", json!(0)),
+            ("heads", json!(3)),
             ("layers", json!(1)),
             ("hidden", json!(0)),
             ("dropout", json!(1.0)),
@@ -187,9 +188,11 @@ mod tests {
             ("pull", json!(1.0)),
         ] {
             let said = message(json!({ key: value }));
-            assert!(said.contains(key), "{key} = {value}: {said}");
+            assert!(said.contains(&format!("`detector.{key}`")), "{key} = {value}: {said}");
         }
-        let said = message(json!({ "discriminator": { "heads": 3 } }));
-        assert!(said.contains("discriminator.heads"), "{said}");
+        for (key, value) in [("heads", 3), ("hidden", 0)] {
+            let said = message(json!({ "discriminator": { key: value } }));
+            assert!(said.contains(&format!("`detector.discriminator.{key}`")), "{said}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! * inverse(forward(x)) is x within 1e-4, past the warm-up and in its middle;
 //! * the log-determinant is that of the numeric Jacobian within 1e-3 (D <= 6);
+//! * of a coupling that mixes every output depends on every input (D <= 6);
 //! * gradients are exact and reach everything (`coupling_gradients.rs`);
 //! * tensors are listed alike for reading and writing, carry the scope in their name, and are shared or of a private part;
 //! * private parts of classes keep to themselves (`coupling_private.rs`), and all the rest holds under one, too;
@@ -98,6 +99,11 @@ fn jacobian(bench: &Bench, at: &str) -> f64 {
                     row[j] = (8.0 * (c - b) - (f - a)) / (12.0 * f64::from(e));
                 }
             }
+        }
+        if bench.coupling.mixes() {
+            let reached = |i: usize, j: usize| jacobians.iter().any(|of| of[i][j].abs() > 1e-4);
+            let apart = (0..d * d).find(|k| !reached(k / d, k % d));
+            assert!(apart.is_none(), "{at}: it says that it mixes, and entry {apart:?} of its Jacobian is 0");
         }
         for ((best, jacobian), stated) in best.iter_mut().zip(jacobians).zip(&stated) {
             *best = best.min((crate::log_abs_det(jacobian) - f64::from(*stated)).abs());

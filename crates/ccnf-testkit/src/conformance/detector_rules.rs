@@ -101,7 +101,15 @@ fn taught(case: &Case<dyn Detector>, weight: Option<f32>, at: &str) -> Option<([
 
 fn distils(case: &Case<dyn Detector>) {
     let at = case.at("distillation");
-    let Some((free, unheld)) = taught(case, Some(0.0), &at) else { return };
+    let (built, taught_once) = (case.build(&spec()), taught(case, Some(0.0), &at));
+    let Some((free, unheld)) = taught_once else {
+        assert!(
+            !built.distils() || built.steps(1) == 0,
+            "{at}: it says that it distils, and refuses a teacher"
+        );
+        return;
+    };
+    assert!(built.distils(), "{at}: it takes a teacher, and says that it does not distil");
     let Some((_, without)) = taught(case, None, &at) else { panic!("{at}: no teacher is refused") };
     same_bits(&unheld, &without, &format!("{at}, a teacher of weight 0"));
     let held = taught(case, Some(100.0), &at).map_or([f64::NAN; 2], |t| t.0);
