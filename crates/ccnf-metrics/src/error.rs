@@ -14,6 +14,11 @@ pub enum MetricsError {
         /// Number of labels.
         labels: usize,
     },
+    /// Scores that cannot be drawn from together.
+    Joint {
+        /// What is wrong, with the number of the class.
+        what: String,
+    },
     /// A buffer does not hold height x width elements.
     SizeMismatch {
         /// Which buffer: "map" or "mask".
@@ -87,6 +92,7 @@ impl fmt::Display for MetricsError {
             Self::SizeMismatch { what, height, width, found } => {
                 write!(f, "the {what} has {found} elements, which is not height {height} x width {width}")
             }
+            Self::Joint { what } => write!(f, "cannot draw from these runs: {what}"),
             Self::TooLarge { what } => write!(f, "the number of {what} does not fit in 32 bits"),
             Self::FprLimit { limit } => {
                 write!(f, "the limit of the false-positive rate must lie in (0, 1], not {limit}")

@@ -5,6 +5,8 @@
 //!   AUPRO, over all pixels.
 //! - [`continual_summary`]: accuracy, forgetting and backward transfer over a sequence of tasks.
 //! - [`paired_auroc_difference`]: two methods on the same images, with a bootstrap interval.
+//! - [`joint_bootstrap`]: accuracy and forgetting of several methods, each with several runs, on the same draws.
+//! - [`wilcoxon_signed_rank`], [`holm`]: a test over classes, and the correction for several tests.
 //! - [`quantile`]: a decision threshold from the scores of normal training images.
 //!
 //! # Conventions
@@ -41,6 +43,7 @@ mod continual;
 mod curve;
 mod error;
 mod histogram;
+mod joint;
 mod metric;
 mod paired;
 mod pixel;
@@ -49,15 +52,18 @@ mod rmatrix;
 mod stream;
 mod sum;
 mod threshold;
+mod wilcoxon;
 
 pub use binary::{auroc, average_precision, f1_max};
 pub use components::{Connectivity, Regions, label_regions};
 pub use continual::{ContinualSummary, continual_summary};
 pub use curve::F1Max;
 pub use error::MetricsError;
+pub use joint::{Drawn, MethodDraws, RunScores, joint_bootstrap, spread_of_draws};
 pub use metric::Metric;
 pub use paired::{PairedDifference, PairedScores, paired_auroc_difference};
 pub use pixel::{AUPRO_FPR_LIMIT, PixelMap, PixelSet};
 pub use rmatrix::RMatrix;
 pub use stream::{PixelStream, StreamLimits};
 pub use threshold::quantile;
+pub use wilcoxon::{holm, wilcoxon_signed_rank};

@@ -2,6 +2,7 @@
 
 use crate::binary::auroc;
 use crate::error::MetricsError;
+use crate::joint::{RunScores, joint_bootstrap, spread_of_draws};
 use crate::metric::Metric;
 
 /// Scores of the images of one class under two methods, in the same order.
@@ -34,7 +35,7 @@ pub struct PairedDifference {
 pub fn paired_auroc_difference(
     classes: &[PairedScores<'_>],
     draws: usize,
-    mut index: impl FnMut(usize) -> usize,
+    index: impl FnMut(usize) -> usize,
 ) -> Result<PairedDifference, MetricsError> {
     let difference = mean_difference(classes)?;
     if let Some(reason) = difference.reason().map(str::to_owned) {
@@ -42,41 +43,19 @@ pub fn paired_auroc_difference(
         let interval = (undefined(), undefined());
         return Ok(PairedDifference { difference, standard_error: undefined(), interval });
     }
-    let split = |labels: &[bool], wanted: bool| -> Vec<usize> {
-        labels.iter().enumerate().filter(|(_, l)| **l == wanted).map(|(i, _)| i).collect()
+    let labels: Vec<Vec<bool>> = classes.iter().map(|c| c.labels.to_vec()).collect();
+    let one = |of: fn(&PairedScores<'_>) -> Vec<f32>| {
+        vec![RunScores {
+            learnt: vec![0; classes.len()],
+            scores: vec![classes.iter().map(|c| Some(of(c))).collect()],
+        }]
     };
-    let places: Vec<[Vec<usize>; 2]> =
-        classes.iter().map(|c| [split(c.labels, false), split(c.labels, true)]).collect();
-    let mut drawn = Vec::with_capacity(draws);
-    for _ in 0..draws {
-        let mut total = 0.0;
-        for (class, places) in classes.iter().zip(&places) {
-            let chosen: Vec<usize> = places
-                .iter()
-                .flat_map(|p| (0..p.len()).map(|_| p[index(p.len())]).collect::<Vec<_>>())
-                .collect();
-            let labels: Vec<bool> = chosen.iter().map(|i| class.labels[*i]).collect();
-            let of = |scores: &[f32]| -> Vec<f32> { chosen.iter().map(|i| scores[*i]).collect() };
-            let value = |scores: &[f32]| auroc(&of(scores), &labels).map(|m| m.value().unwrap_or(f64::NAN));
-            total += value(class.first)? - value(class.second)?;
-        }
-        drawn.push(total / classes.len() as f64);
-    }
-    drawn.sort_by(f64::total_cmp);
-    let n = drawn.len() as f64;
-    let mean = drawn.iter().sum::<f64>() / n;
-    let variance = drawn.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let few = || Metric::undefined("fewer than 2 draws");
-    if drawn.len() < 2 {
-        return Ok(PairedDifference { difference, standard_error: few(), interval: (few(), few()) });
-    }
-    let quantile =
-        |level: f64| Metric::of(drawn[((level * (n - 1.0)).round() as usize).min(drawn.len() - 1)]);
-    Ok(PairedDifference {
-        difference,
-        standard_error: Metric::of(variance.sqrt()),
-        interval: (quantile(0.025), quantile(0.975)),
-    })
+    let methods = [one(|c| c.first.to_vec()), one(|c| c.second.to_vec())];
+    let found = joint_bootstrap(&labels, &methods, draws, index)?;
+    let drawn: Vec<f64> =
+        found[0].draws.iter().zip(&found[1].draws).map(|(a, b)| a.accuracy - b.accuracy).collect();
+    let [standard_error, low, high] = spread_of_draws(&drawn);
+    Ok(PairedDifference { difference, standard_error, interval: (low, high) })
 }
 
 fn mean_difference(classes: &[PairedScores<'_>]) -> Result<Metric, MetricsError> {
@@ -100,15 +79,7 @@ fn mean_difference(classes: &[PairedScores<'_>]) -> Result<Metric, MetricsError>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A small linear congruential generator: enough to draw images.
-    fn random() -> impl FnMut(usize) -> usize {
-        let mut state = 1u64;
-        move |n| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            ((state >> 33) as usize) % n
-        }
-    }
+    use crate::joint::tests::random;
 
     const LABELS: [bool; 6] = [false, false, false, true, true, true];
 
