@@ -5,3 +5,4 @@ mod model_configs;
 mod place;
 mod real_images;
 mod runs;
+mod suites;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
-  ccnf run                                     the quickstart: generated images, three tasks, no download
+  ccnf compare                                 six models, two seeds, generated images: who forgets? Writes suites/quickstart/report.html
+  ccnf run                                     one run: generated images, three tasks, no download
   ccnf run configs/models/mahalanobis.toml --set dataset.kind=mvtec --set dataset.path=data/mvtec --set protocol.preset=mvtec-3x5
   ccnf predict runs/ID parts/ --out pictures   scores and heat maps for a folder of images
   ccnf describe ccnf                           every key of a component, with its default
@@ -43,11 +44,30 @@ pub(crate) enum Command {
     /// Killed at any moment, the same command goes on where it stopped; a finished run is not run again. Without CONFIG the built-in
     /// quickstart runs: generated images, three tasks, no download.
     Run(RunArgs),
+    /// Carry a comparison suite through: models x protocols x class orders x seeds, then statistics and a report
+    ///
+    /// Killed at any moment, the same command goes on where it stopped; finished runs are not run again, a failed one does not stop the
+    /// others. Without SUITE the built-in quickstart suite runs: six models, generated images, two seeds.
+    Compare(CompareArgs),
+    /// Carry out one run of a suite (what executors start)
+    RunOne(RunOneArgs),
+    /// Say what has become of a suite's runs, and write its tables and report anew from those that have finished
+    Collect(CollectArgs),
+    /// Write the report of a suite's folder: HTML, Markdown, LaTeX, CSV
+    Report(ReportArgs),
+    /// Look into finished runs: what changed in the model between tasks, and which part of it makes earlier classes worse
+    ///
+    /// Change of tensors, latents and class weights; the swap test with refits and the control without any flow; entropies over the classes
+    /// before and after every task; t-SNE of the latents with the numbers beside it. Several runs, such as HGAD's freeze modes, come into one
+    /// page. Single-stage runs and detectors without latents give what is defined, and say why the rest is not.
+    Diagnose(DiagnoseArgs),
+    /// Show what differs between two runs: configuration, data, weights, protocol, program, then the numbers
+    Diff(DiffArgs),
     /// Score a finished run's model again, on its own or another dataset
     Eval(EvalArgs),
     /// Score images with a finished run's model: JSON lines, heat maps, raw maps
     Predict(PredictArgs),
-    /// List the registered components, or the built-in protocols
+    /// List the registered components, the built-in protocols or model configs
     List(ListArgs),
     /// Show a component: what it is, its keys and their defaults
     Describe(DescribeArgs),
@@ -84,6 +104,104 @@ pub(crate) struct RunArgs {
     /// The run's folder; default: runs/ID, where ID is a hash of what determines the results
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The suite's file; none: the built-in quickstart suite
+    #[arg(value_name = "SUITE")]
+    pub(crate) suite: Option<PathBuf>,
+    /// The suite's folder; default: suites/NAME
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Runs at a time; default: one per processor, as far as there are 2 GiB of memory for each
+    #[arg(long, short, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+    /// Set one key of every run, such as dataset.path=data/mvtec; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Print the runs and what has become of them, and run nothing
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Who carries out the runs
+    #[arg(long, default_value = "local")]
+    pub(crate) executor: Executor,
+    /// With --executor slurm: an option for sbatch, such as --sbatch=--partition=cpu; may be repeated
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    pub(crate) sbatch: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Executor {
+    /// Processes of this machine; returns when all runs have ended
+    Local,
+    /// A Slurm job array; returns at once. The same command later submits what was lost, `ccnf collect DIR` makes the tables
+    Slurm,
+    /// Prints one shell command per open run, for GNU parallel and others
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunOneArgs {
+    /// The run's id
+    pub(crate) id: String,
+    /// The suite's folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) suite: PathBuf,
+    /// For a program that waits for this one: progress as JSON lines on standard output, and an end as soon as standard input ends
+    #[arg(long)]
+    pub(crate) progress: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CollectArgs {
+    /// The suite's folder
+    pub(crate) suite: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The suite's folder
+    pub(crate) suite: PathBuf,
+    /// Write the report into this folder; default: the suite's
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Leave out pictures of the dataset, for a report that is published
+    #[arg(long)]
+    pub(crate) no_pictures: bool,
+    /// Also write TensorBoard event files of all finished runs, as PROTOCOL/MODEL/seedN below this folder: tensorboard --logdir DIR
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tensorboard: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiagnoseArgs {
+    /// The runs' folders
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Write diagnosis.html, its plots as SVG and its numbers as CSV and JSON into this folder
+    #[arg(long, value_name = "DIR", default_value = "diagnosis")]
+    pub(crate) out: PathBuf,
+    /// Only these: drift, swap, freeze, latents
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// The seed of every draw: tokens, training images, bootstrap
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Override a key of the runs' configurations, such as dataset.path
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The first run's folder
+    pub(crate) first: PathBuf,
+    /// The second run's folder
+    pub(crate) second: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -127,7 +245,7 @@ pub(crate) struct PredictArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Only this kind of component (dataset, encoder, detector, layer, coupling, conditioner, regularizer, scorer, router, strategy), or `protocols`
+    /// Only this kind of component (dataset, encoder, detector, layer, coupling, conditioner, regularizer, scorer, router, strategy), or `protocols` or `models`
     pub(crate) kind: Option<String>,
     /// As JSON
     #[arg(long)]
@@ -158,6 +276,10 @@ pub(crate) enum SchemaKind {
     Config,
     /// The layout of metrics.json
     Metrics,
+    /// A suite's file
+    Suite,
+    /// The layout of a suite's results.json
+    Results,
 }
 
 #[derive(Debug, Args)]

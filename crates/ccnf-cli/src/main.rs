@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod exit;
 mod progress;
+mod watch;
 
 // Without a name the linker would drop the plugins and what they register.
 use ccnf_bundle as _;

@@ -7,8 +7,8 @@ use crate::error::{Error, ErrorKind, Result};
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Tag, Value};
-use layers::{Embedded, Json, SetOption, check_toml, environment, merge};
-use serde::Serialize;
+use layers::{Json, Named, SetOption, check_toml, environment, merge};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ pub use layers::ENV_PREFIX;
 pub use section::{Component, Section};
 
 /// A value of the resolved configuration and where it came from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resolved {
     /// The value.
     pub value: serde_json::Value,
@@ -41,8 +41,8 @@ pub struct Config {
 pub enum ConfigFile {
     /// A TOML file.
     Path(PathBuf),
-    /// A TOML text that is part of the program; the name is used in messages.
-    Embedded(&'static str, &'static str),
+    /// A TOML text; what to call it in messages, and the text.
+    Text(String, String),
 }
 
 impl Config {
@@ -57,7 +57,10 @@ impl Config {
                     check_toml(&text, &p.display().to_string())?;
                     Figment::from(Toml::file_exact(p))
                 }
-                ConfigFile::Embedded(name, text) => Figment::from(Embedded(name, text)),
+                ConfigFile::Text(name, text) => {
+                    check_toml(text, name)?;
+                    Figment::from(Named(name, text))
+                }
             };
             config.push(vec![figment])?;
         }

@@ -202,6 +202,27 @@ impl TestIndex {
         self.classes.get(class).map_or(vec![], |v| v.iter().map(|(i, _)| i).collect())
     }
 
+    /// Feeds everything that decides a class's evaluation into a hash, labels included, without giving any label out: `content` hashes an
+    /// image or a mask.
+    pub fn fingerprint(
+        &self,
+        class: &str,
+        hasher: &mut dyn FnMut(&[u8]),
+        mut content: impl FnMut(&ImageSource) -> Result<[u8; 32]>,
+    ) -> Result<()> {
+        for (image, label) in self.classes.get(class).map_or(&[][..], Vec::as_slice) {
+            hasher(&content(&image.source)?);
+            hasher(label.kind.as_bytes());
+            match &label.mask {
+                MaskSource::Unknown => hasher(b"unknown"),
+                MaskSource::AllNormal => hasher(b"normal"),
+                MaskSource::At(ImageSource::Generated(id)) => hasher(id.as_bytes()),
+                MaskSource::At(file) => hasher(&content(file)?),
+            }
+        }
+        Ok(())
+    }
+
     /// Scores the test images of `class` and only then joins the labels: `score` sees all the images at once, without
     /// labels, and must return one answer per image.
     pub fn score_class<S>(

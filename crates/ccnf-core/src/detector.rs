@@ -2,6 +2,7 @@
 
 use crate::encoder::LevelSpec;
 use crate::error::{Error, ErrorKind, Result};
+use crate::probe::Probe;
 use crate::scoring::FusionConfig;
 use crate::state::{Snapshot, Stateful, StoredTensor};
 use crate::strategy::Stage;
@@ -191,6 +192,10 @@ pub trait Detector: Stateful + Shareable {
             Some(_) => Err(Error::new(ErrorKind::Usage, "this detector has no outputs to distil")
                 .help("use another strategy, such as replay or ewc")),
         }
+    }
+    /// Its inside, for diagnosis; `None` for a detector without latents and class likelihoods.
+    fn probe(&self) -> Option<&dyn Probe> {
+        None
     }
     /// Trainable values in the current stage.
     fn trainable(&self) -> usize {

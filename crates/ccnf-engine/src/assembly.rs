@@ -20,6 +20,10 @@ pub struct Assembly {
     pub test_index: TestIndex,
     /// The tasks of the protocol.
     pub tasks: Vec<Vec<String>>,
+    /// Training images of a later class, at most.
+    pub later_images: Option<usize>,
+    /// The seed from which every random number derives.
+    pub seed: u64,
     /// The stages that the strategy makes of the tasks.
     pub stages: Vec<Stage>,
     /// The frozen network.
@@ -102,6 +106,8 @@ impl Assembly {
             train_index,
             test_index,
             tasks,
+            later_images: protocol.later_images,
+            seed: top.seed,
             stages,
             encoder,
             detector,
@@ -110,6 +116,11 @@ impl Assembly {
             scoring,
             run,
         })
+    }
+
+    /// The resolved configuration without the keys that have no value: a configuration of its own, also in TOML, which has no null.
+    pub fn resolved(&self) -> serde_json::Value {
+        without_null(self.config.resolved_json())
     }
 
     /// Hash of everything that determines the results: resolved configuration (without `[run]`), encoder, program version and the list of
@@ -146,6 +157,17 @@ impl Assembly {
     }
 }
 
+fn without_null(v: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value as J;
+    match v {
+        J::Object(o) => J::Object(
+            o.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_null(v))).collect(),
+        ),
+        J::Array(a) => J::Array(a.into_iter().filter(|v| !v.is_null()).map(without_null).collect()),
+        v => v,
+    }
+}
+
 fn check_train(train: &TrainConfig, section: &ccnf_core::Section) -> Result<()> {
     for (name, phase) in [("first", &train.first), ("later", &train.later)] {
         if phase.tokens == 0 || phase.tokens > 1 << 24 {
@@ -176,7 +198,7 @@ pub fn compose_for_run(
     quickstart: &'static str,
 ) -> Result<Config> {
     let layers: Vec<ConfigFile> = if files.is_empty() {
-        vec![ConfigFile::Embedded("quickstart", quickstart)]
+        vec![ConfigFile::Text("built-in config quickstart".into(), quickstart.into())]
     } else {
         files.iter().cloned().map(ConfigFile::Path).collect()
     };

@@ -3,6 +3,7 @@
 use ccnf_core::{Error, ErrorKind, Result, read_file, write_atomic};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -17,23 +18,38 @@ pub enum FolderState {
     Finished,
 }
 
+/// Size and hash of a file of a finished run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct RunFile {
-    format: String,
-    id: String,
-    finished: bool,
+pub(crate) struct Sealed {
+    pub(crate) bytes: u64,
+    /// BLAKE3, 64 hex digits.
+    pub(crate) hash: String,
 }
 
-const FORMAT: &str = "ccnf-run/1";
+/// `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunFile {
+    pub(crate) format: String,
+    pub(crate) id: String,
+    pub(crate) finished: bool,
+    /// Every file of the finished run by its path in the folder: a changed one is found.
+    #[serde(default)]
+    pub(crate) files: BTreeMap<String, Sealed>,
+}
+
+/// The layout of a run folder. Version 1 had no hashes of its files.
+pub(crate) const FORMAT: &str = "ccnf-run/2";
 
 /// A run's folder, locked by this process for as long as the value lives.
 ///
 /// ```text
-/// run.json              id and state
+/// run.json              id and state; once finished, size and hash of every other file
+/// provenance.json       hashes of the model, the protocol, the data and the weights
 /// config.json           every value of the resolved configuration with its source
 /// config.toml           the same configuration, ready to run again
 /// environment.json      program, machine, threads; seconds per stage in timing.json
 /// events.jsonl          losses and gradient norms, one line per step
+/// tensorboard/          the same curves, evaluations and overlays for TensorBoard
 /// checkpoints/          stageN.safetensors after every stage, partial.safetensors within one
 /// scores/stageN.csv     one line per test image
 /// evaluations/          metrics per class after every stage
@@ -45,7 +61,29 @@ const FORMAT: &str = "ccnf-run/1";
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    _lock: File,
+    _lock: FolderLock,
+}
+
+/// A folder that no other process uses for as long as the value lives, however either of them ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+impl FolderLock {
+    /// Locks a folder that is there; fails where another process has.
+    pub fn take(folder: &Path) -> Result<FolderLock> {
+        let path = folder.join(".lock");
+        let file = File::create(&path).map_err(|e| Error::io("lock", &path, e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(FolderLock { _file: file }),
+            Err(TryLockError::WouldBlock) => {
+                let found = format!("another process is running in `{}`", folder.display());
+                Err(Error::new(ErrorKind::Locked, found).help("wait for it, or choose another --out"))
+            }
+            Err(TryLockError::Error(e)) => Err(Error::io("lock", &path, e)),
+        }
+    }
 }
 
 impl RunFolder {
@@ -63,20 +101,7 @@ impl RunFolder {
             )
             .help("choose another --out"));
         }
-        let lock_path = path.join(".lock");
-        let lock = File::create(&lock_path).map_err(|e| Error::io("lock", &lock_path, e))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(
-                    ErrorKind::Locked,
-                    format!("another process is running in `{}`", path.display()),
-                )
-                .help("wait for it, or choose another --out"));
-            }
-            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path, e)),
-        }
-        let folder = RunFolder { path: path.to_owned(), _lock: lock };
+        let folder = RunFolder { path: path.to_owned(), _lock: FolderLock::take(path)? };
         folder.remove_leftovers(path);
         let state = match folder.read_json::<RunFile>("run.json")? {
             None => {
@@ -110,10 +135,31 @@ impl RunFolder {
     }
 
     fn write_run(&self, id: &str, finished: bool) -> Result<()> {
-        self.write_json("run.json", &RunFile { format: FORMAT.into(), id: id.into(), finished })
+        let mut files = BTreeMap::new();
+        if finished {
+            self.seal(&self.path, &mut files)?;
+        }
+        self.write_json("run.json", &RunFile { format: FORMAT.into(), id: id.into(), finished, files })
     }
 
-    /// Marks the run as finished.
+    /// Size and hash of every file at `at` and below.
+    fn seal(&self, at: &Path, files: &mut BTreeMap<String, Sealed>) -> Result<()> {
+        for entry in std::fs::read_dir(at).map_err(|e| Error::io("list", at, e))? {
+            let path = entry.map_err(|e| Error::io("list", at, e))?.path();
+            let name = path.strip_prefix(&self.path).unwrap_or(&path).to_string_lossy().into_owned();
+            if path.is_dir() {
+                self.seal(&path, files)?;
+            } else if name != "run.json" && name != ".lock" {
+                let mut hasher = blake3::Hasher::new();
+                hasher.update_mmap(&path).map_err(|e| Error::io("read", &path, e))?;
+                let hash = hasher.finalize().to_hex().to_string();
+                files.insert(name, Sealed { bytes: hasher.count(), hash });
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks the run as finished and seals its files.
     pub fn finish(&self, id: &str) -> Result<()> {
         self.write_run(id, true)
     }

@@ -1,6 +1,7 @@
 //! `metrics.json`: R matrices and summary of a run.
 
 use crate::certificate::Certificate;
+use crate::provenance::Provenance;
 use crate::score_stage::{METRICS, StageEvaluation, Use};
 use crate::shortlist::ShortlistCheck;
 use ccnf_core::schemars::{JsonSchema, schema_for};
@@ -57,7 +58,7 @@ pub struct StageCost {
 }
 
 /// The routing of the last stage.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Routing {
     /// Fraction of test images routed to their class, after every stage.
     pub accuracy: Vec<Option<f64>>,
@@ -76,12 +77,15 @@ pub struct Routing {
 pub type Rows = Vec<Vec<Option<f64>>>;
 
 /// The layout of `metrics.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricsFile {
     /// `ccnf-metrics/1`.
     pub format: String,
     /// The run's id.
     pub run: String,
+    /// What the numbers rest on.
+    #[serde(default)]
+    pub provenance: Provenance,
     /// The classes of the columns of every matrix, in the order in which they were learnt.
     pub classes: Vec<ClassEntry>,
     /// Metric -> use (`given`, `routed`) -> R matrix: `[stage][class]`, null for classes not yet learnt and undefined values.
@@ -117,6 +121,7 @@ pub fn metrics_schema() -> serde_json::Value {
 /// Everything the file is made of.
 pub(crate) struct Parts<'a> {
     pub(crate) run: &'a str,
+    pub(crate) provenance: Provenance,
     pub(crate) classes: &'a [(String, usize)],
     pub(crate) evaluations: &'a [StageEvaluation],
     pub(crate) cost: Vec<StageCost>,
@@ -126,10 +131,11 @@ pub(crate) struct Parts<'a> {
 
 impl MetricsFile {
     pub(crate) fn new(parts: Parts<'_>) -> Result<MetricsFile> {
-        let Parts { run, classes, evaluations, cost, thresholds, certificate } = parts;
+        let Parts { run, provenance, classes, evaluations, cost, thresholds, certificate } = parts;
         let mut file = MetricsFile {
             format: "ccnf-metrics/1".into(),
             run: run.to_owned(),
+            provenance,
             classes: classes
                 .iter()
                 .map(|(name, stage)| ClassEntry { name: name.clone(), stage: *stage })
@@ -273,6 +279,7 @@ fn routing(evaluations: &[StageEvaluation]) -> Routing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provenance::Provenance;
     use crate::score_stage::ClassEvaluation;
 
     #[test]
@@ -287,6 +294,7 @@ mod tests {
         };
         let parts = Parts {
             run: "id",
+            provenance: Provenance::default(),
             classes: &[("cable".into(), 0)],
             evaluations: &[StageEvaluation { stage: 0, classes: vec![class], shortlist: None }],
             cost: vec![],

@@ -3,20 +3,22 @@
 use crate::assembly::Assembly;
 use crate::certificate::{TensorHashes, certify, tensor_hashes};
 use crate::environment::environment;
+use crate::finished::{StageFile, stage_file};
 use crate::folder::{FolderState, RunFolder};
 use crate::metrics::{MetricsFile, Parts, StageCost};
 use crate::observer::Observer;
 use crate::overlays::write_overlays;
+use crate::provenance::Provenance;
 use crate::score_stage::{Scoring, StageEvaluation, scores_csv};
 use crate::summary::summary_markdown;
+use crate::tensorboard;
+use crate::timing::{Clock, StageTiming, write_timing};
 use crate::train::{Place, load_stage, read_trainable, train_stage};
 use ccnf_core::{Error, ErrorKind, Result};
 use ccnf_data::cache::FeatureCache;
 use ccnf_tensor::Owner;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// What a run left.
 #[derive(Debug)]
@@ -29,19 +31,6 @@ pub struct Outcome {
     pub metrics: MetricsFile,
     /// True when the run had been finished before and nothing was computed.
     pub already_finished: bool,
-}
-
-/// What is kept after every stage's evaluation.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct StageFile {
-    evaluation: StageEvaluation,
-    tensors: TensorHashes,
-    cost: StageCost,
-    thresholds: BTreeMap<String, f64>,
-}
-
-fn stage_file(stage: usize) -> String {
-    format!("evaluations/stage{stage}.json")
 }
 
 /// Carries a run through: trains and evaluates stage after stage, going on where an interrupted run stopped. A finished run is only read.
@@ -61,6 +50,8 @@ pub fn run(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Resu
         return Ok(Outcome { folder: path, id, metrics, already_finished: true });
     }
     write_description(&a, &folder)?;
+    let provenance = Provenance::of(&a)?;
+    folder.write_json("provenance.json", &provenance)?;
     let cache = FeatureCache::open(Some(a.run.cache_folder()), a.encoder.as_ref())?;
     let place = Place { folder: &folder, cache: &cache, id: &id, observer };
     let classes = a.classes();
@@ -71,7 +62,7 @@ pub fn run(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Resu
             in_memory = false;
             continue;
         }
-        let started = Instant::now();
+        let mut clock = Clock::start();
         let earlier = files.last().map(|f| f.thresholds.clone()).unwrap_or_default();
         let (trainable, thresholds) = if folder.stage_checkpoint(stage).exists() {
             let c = load_stage(&mut a, &folder, &id, stage)?;
@@ -81,7 +72,7 @@ pub fn run(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Resu
             let t = train_stage(&mut a, place, stage, fresh, &earlier)?;
             (t.trainable, t.thresholds)
         };
-        let trained = started.elapsed();
+        let (training_seconds, training_cpu_seconds) = clock.lap();
         let scoring = Scoring {
             dataset: a.dataset.as_ref(),
             test: &a.test_index,
@@ -100,34 +91,26 @@ pub fn run(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Resu
             thresholds,
         };
         folder.write_json(&stage_file(stage), &file)?;
-        write_timing(&folder, stage, trained.as_secs_f64(), (started.elapsed() - trained).as_secs_f64())?;
+        tensorboard::update(&folder)?;
+        let (scoring_seconds, scoring_cpu_seconds) = clock.lap();
+        let timing =
+            StageTiming { training_seconds, scoring_seconds, training_cpu_seconds, scoring_cpu_seconds };
+        write_timing(&folder, stage, timing)?;
         files.push(file);
         in_memory = true;
     }
-    let metrics = finish(&mut a, place, &files, &classes, in_memory)?;
+    let metrics = finish(&mut a, place, &files, &classes, provenance, in_memory)?;
     folder.finish(&id)?;
     Ok(Outcome { folder: path, id, metrics, already_finished: false })
 }
 
 fn write_description(a: &Assembly, folder: &RunFolder) -> Result<()> {
     folder.write_json("config.json", &a.config.resolved())?;
-    let text = toml::to_string(&without_null(a.config.resolved_json())).map_err(|e| {
+    let text = toml::to_string(&a.resolved()).map_err(|e| {
         Error::new(ErrorKind::Contract, format!("the resolved configuration is not TOML: {e}"))
     })?;
     folder.write("config.toml", text.as_bytes())?;
     folder.write_json("environment.json", &environment())
-}
-
-/// TOML has no null: keys without a value are left out.
-fn without_null(v: serde_json::Value) -> serde_json::Value {
-    use serde_json::Value as J;
-    match v {
-        J::Object(o) => J::Object(
-            o.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_null(v))).collect(),
-        ),
-        J::Array(a) => J::Array(a.into_iter().filter(|v| !v.is_null()).map(without_null).collect()),
-        v => v,
-    }
 }
 
 /// What the model and the strategy keep.
@@ -142,26 +125,12 @@ fn cost(a: &Assembly, trainable: usize) -> Result<StageCost> {
     Ok(StageCost { trainable, shared_bytes, class_bytes })
 }
 
-type PerStage<T> = BTreeMap<usize, T>;
-
-#[derive(Debug, Serialize, Deserialize)]
-struct StageTiming {
-    training_seconds: f64,
-    scoring_seconds: f64,
-}
-
-/// Wall-clock seconds of the process that finished the stage; kept apart from the results, which repeat bit for bit.
-fn write_timing(folder: &RunFolder, stage: usize, training_seconds: f64, scoring_seconds: f64) -> Result<()> {
-    let mut all: PerStage<StageTiming> = folder.read_json("timing.json")?.unwrap_or_default();
-    all.insert(stage, StageTiming { training_seconds, scoring_seconds });
-    folder.write_json("timing.json", &all)
-}
-
 fn finish(
     a: &mut Assembly,
     place: Place<'_>,
     files: &[StageFile],
     classes: &[(String, usize)],
+    provenance: Provenance,
     in_memory: bool,
 ) -> Result<MetricsFile> {
     let Place { folder, cache, id, observer } = place;
@@ -172,6 +141,7 @@ fn finish(
     folder.write_json("certificate.json", &certificate)?;
     let metrics = MetricsFile::new(Parts {
         run: id,
+        provenance,
         classes,
         evaluations: &evaluations,
         cost: files.iter().map(|f| f.cost.clone()).collect(),
@@ -186,6 +156,7 @@ fn finish(
     }
     folder.write_json("metrics.json", &metrics)?;
     folder.write("summary.md", summary_markdown(&metrics).as_bytes())?;
+    tensorboard::update(folder)?;
     if metrics.certificate.promised && !metrics.certificate.holds {
         return Err(Error::new(
             ErrorKind::Contract,

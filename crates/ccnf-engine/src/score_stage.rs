@@ -8,8 +8,11 @@ use ccnf_core::{
     Dataset, Detector, Error, ErrorKind, FusionConfig, ImageFeatures, ImageScores, MaskSource, Result,
     ResultExt, ScoreRequest, Scored, TestIndex,
 };
+use ccnf_data::FloatMap;
 use ccnf_data::cache::FeatureCache;
-use ccnf_metrics::{AUPRO_FPR_LIMIT, Connectivity, PixelMap, PixelStream, auroc, average_precision, f1_max};
+use ccnf_metrics::{
+    AUPRO_FPR_LIMIT, Connectivity, PixelMap, PixelSet, PixelStream, auroc, average_precision, f1_max,
+};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -92,6 +95,9 @@ pub struct StageEvaluation {
 pub(crate) const METRICS: [&str; 7] =
     ["image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro"];
 
+/// Why the pixel metrics of a class are undefined.
+pub(crate) const NO_PIXEL_LABELS: &str = "the class has no pixel labels";
+
 /// What scoring needs.
 pub(crate) struct Scoring<'a> {
     pub(crate) dataset: &'a dyn Dataset,
@@ -126,7 +132,7 @@ fn map_hash(scores: &ImageScores) -> String {
 
 impl Scoring<'_> {
     /// Features of the test images of a class.
-    fn features(&self, class: &str) -> Result<Vec<Arc<dyn ImageFeatures>>> {
+    pub(crate) fn features(&self, class: &str) -> Result<Vec<Arc<dyn ImageFeatures>>> {
         let sources: Vec<_> = self.test.images(class).into_iter().map(|i| &i.source).collect();
         self.cache.get_or_encode(self.dataset, &sources, self.encoder, &mut |_| {})
     }
@@ -219,7 +225,7 @@ impl Scoring<'_> {
     }
 
     /// Masks at map size; `None` for a class without pixel labels.
-    fn masks(&self, scored: &[Scored<Answer>]) -> Result<Option<Vec<Vec<bool>>>> {
+    pub(crate) fn masks<S: Sync>(&self, scored: &[Scored<S>]) -> Result<Option<Vec<Vec<bool>>>> {
         if scored.iter().any(|s| s.label.mask == MaskSource::Unknown) {
             return Ok(None);
         }
@@ -250,7 +256,7 @@ fn image_row(s: &Scored<Answer>) -> ImageRow {
     }
 }
 
-fn metric_error(e: ccnf_metrics::MetricsError) -> Error {
+pub(crate) fn metric_error(e: ccnf_metrics::MetricsError) -> Error {
     Error::new(ErrorKind::Contract, e.to_string())
 }
 
@@ -280,21 +286,11 @@ fn pixel_metrics(
     let mut put = |name: &str, n: Number| out.insert(format!("{name}.{u}"), n);
     let Some(masks) = masks else {
         for m in METRICS.iter().filter(|m| m.starts_with("pixel")) {
-            put(m, Number::undefined("the class has no pixel labels"));
+            put(m, Number::undefined(NO_PIXEL_LABELS));
         }
         return Ok(());
     };
-    let maps = scored
-        .iter()
-        .zip(masks)
-        .map(|(s, mask)| {
-            let map = &fused(s, u).map;
-            PixelMap::new(map.height, map.width, &map.data, mask).map_err(metric_error)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let mut stream = PixelStream::new(Connectivity::Eight);
-    stream.push(&maps).map_err(metric_error)?;
-    let set = stream.finish();
+    let set = pixels(scored.iter().map(|s| &fused(s, u).map), masks)?;
     let ((roc, pr), (f1, pro)) = rayon::join(
         || rayon::join(|| set.auroc(), || set.average_precision()),
         || rayon::join(|| set.f1_max().f1, || set.aupro(AUPRO_FPR_LIMIT)),
@@ -304,6 +300,19 @@ fn pixel_metrics(
     put("pixel_f1max", f1.into());
     put("pixel_aupro", pro.map_err(metric_error)?.into());
     Ok(())
+}
+
+/// All pixels of the maps of a class.
+pub(crate) fn pixels<'a>(
+    maps: impl Iterator<Item = &'a FloatMap>,
+    masks: &'a [Vec<bool>],
+) -> Result<PixelSet> {
+    let with_mask =
+        |(map, mask): (&'a FloatMap, &'a Vec<bool>)| PixelMap::new(map.height, map.width, &map.data, mask);
+    let maps = maps.zip(masks).map(with_mask).collect::<Result<Vec<_>, _>>().map_err(metric_error)?;
+    let mut stream = PixelStream::new(Connectivity::Eight);
+    stream.push(&maps).map_err(metric_error)?;
+    Ok(stream.finish())
 }
 
 /// The per-image scores of a stage as CSV.

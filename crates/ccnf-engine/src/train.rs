@@ -2,7 +2,7 @@
 
 use crate::assembly::Assembly;
 use crate::checkpoint::{Checkpoint, read_checkpoint, write_checkpoint};
-use crate::events::Events;
+use crate::events::{Events, total_loss};
 use crate::folder::RunFolder;
 use crate::fuse::fuse;
 use crate::observer::Observer;
@@ -120,7 +120,7 @@ pub(crate) fn train_stage(
     a.strategy.begin_stage(stage, a.detector.as_mut()).at(|| format!("stage {stage}"))?;
     let trainable = a.detector.trainable();
     let steps = a.detector.steps(stage);
-    let mut events = Events::resume(&folder.file("events.jsonl"), stage, first_step)?;
+    let mut events = Events::resume(folder, stage, first_step)?;
     if steps > 0 {
         observer.start(&format!("stage {}: training", stage + 1), steps);
         observer.advance(first_step, "");
@@ -130,8 +130,7 @@ pub(crate) fn train_stage(
             a.detector.step(&view, step, a.strategy.as_mut()).at(|| format!("stage {stage}, step {step}"))?;
         report.extend(a.strategy.penalty().map(|value| ("strategy.penalty".to_owned(), value)));
         events.write(stage, step, &report)?;
-        let loss: f64 = report.iter().filter(|(k, _)| k.ends_with(".loss")).map(|(_, v)| v).sum();
-        observer.advance(step + 1, &format!("loss {loss:.3}"));
+        observer.advance(step + 1, &total_loss(&report).map_or_else(String::new, |l| format!("loss {l:.3}")));
         if (step + 1) % a.train.checkpoint_every == 0 && step + 1 < steps {
             let c = Checkpoint {
                 run: id.to_owned(),

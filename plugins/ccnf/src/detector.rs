@@ -6,7 +6,7 @@ use crate::first_task::FirstTaskConfig;
 use crate::init::{RowInitConfig, initial_row};
 use crate::level::{LevelFlow, StepContext};
 use crate::projection::Projection;
-use ccnf::core::{Teacher, TrainConfig, adam_state, check_trainable, restore_adam};
+use ccnf::core::{Probe, Teacher, TrainConfig, adam_state, check_trainable, restore_adam};
 use ccnf::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub struct Ccnf {
     init: RowInitConfig,
     first_task: FirstTaskConfig,
     defects: DefectsConfig,
-    levels: Vec<LevelFlow>,
+    pub(crate) levels: Vec<LevelFlow>,
     regularizers: Vec<Box<dyn Regularizer>>,
     scoring: LikelihoodScoring,
     train: TrainConfig,
@@ -317,6 +317,10 @@ impl Detector for Ccnf {
             level.teacher = teacher.as_ref().map(|t| Teacher::new(&level.flow, t)).transpose()?;
         }
         Ok(())
+    }
+
+    fn probe(&self) -> Option<&dyn Probe> {
+        Some(self)
     }
 
     fn resume_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()> {

@@ -39,7 +39,7 @@ pub(crate) struct LevelFlow {
 
 /// Rows of one forward when images are scored: enough that calls and what the rows share cost little, few enough that the layers'
 /// outputs stay in the cache.
-const ROWS: usize = 4096;
+pub(crate) const ROWS: usize = 4096;
 
 /// What a step needs to know beside the data.
 pub(crate) struct StepContext<'a> {

@@ -14,6 +14,7 @@ mod input;
 mod level;
 mod loss;
 mod prepared;
+mod probe;
 mod projection;
 mod pseudo;
 mod scales;

@@ -4,7 +4,7 @@ use crate::centres::{Centres, check_places, initial_centres};
 use crate::config::{HgadConfig, Later, MapKind};
 use crate::level::{Level, StepContext};
 use crate::product::{Model, ProductScoring};
-use ccnf::core::{Teacher, TrainConfig, adam_state, check_trainable, restore_adam};
+use ccnf::core::{Probe, Teacher, TrainConfig, adam_state, check_trainable, restore_adam};
 use ccnf::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// only, and the class in the mixture. Losses: [`losses`](crate::losses).
 pub struct Hgad {
     config: HgadConfig,
-    levels: Vec<Level>,
+    pub(crate) levels: Vec<Level>,
     scoring: LikelihoodScoring,
     /// For product maps.
     product: Option<ProductScoring>,
@@ -225,6 +225,10 @@ impl Detector for Hgad {
             level.teacher = teacher.as_ref().map(|t| Teacher::new(&level.chain, t)).transpose()?;
         }
         Ok(())
+    }
+
+    fn probe(&self) -> Option<&dyn Probe> {
+        Some(self)
     }
 }
 

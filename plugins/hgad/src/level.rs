@@ -34,8 +34,8 @@ pub(crate) struct StepContext<'a> {
 
 /// The latents of one image.
 pub(crate) struct Latents {
-    z: Mat,
-    log_det: Vec<f32>,
+    pub(crate) z: Mat,
+    pub(crate) log_det: Vec<f32>,
 }
 
 impl Latents {

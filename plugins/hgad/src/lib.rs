@@ -12,6 +12,7 @@ mod level;
 mod loss;
 mod maps;
 mod mixture;
+mod probe;
 mod product;
 mod schedule;
 

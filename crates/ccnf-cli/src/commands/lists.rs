@@ -10,6 +10,9 @@ pub(crate) fn list(args: &ListArgs) -> Result<()> {
     if args.kind.as_deref().is_some_and(|k| k == "protocols" || k == "protocol") {
         return protocols(args.json);
     }
+    if args.kind.as_deref().is_some_and(|k| k == "models" || k == "model") {
+        return models(args.json);
+    }
     let all = list_all();
     let kinds: Vec<&str> = {
         let mut k: Vec<&str> = all.iter().map(|c| c.kind).collect();
@@ -29,7 +32,7 @@ pub(crate) fn list(args: &ListArgs) -> Result<()> {
                     ErrorKind::Usage,
                     format!("no kind of component is called `{k}`{hint}"),
                 )
-                .help(format!("kinds: {}, protocols", kinds.join(", "))));
+                .help(format!("kinds: {}, protocols, models", kinds.join(", "))));
             }
             hits
         }
@@ -48,6 +51,19 @@ pub(crate) fn list(args: &ListArgs) -> Result<()> {
         text += &format!("  {:width$}  {}\n", c.name, c.doc);
     }
     print(&text)
+}
+
+/// The built-in model configs with the first line of their comment.
+fn models(as_json: bool) -> Result<()> {
+    let all = ccnf_suite::models().iter().map(|(name, text)| {
+        let about = text.lines().next().unwrap_or_default().trim_start_matches('#').trim();
+        (*name, about)
+    });
+    if as_json {
+        return print(&json(&all.collect::<std::collections::BTreeMap<_, _>>()));
+    }
+    let width = ccnf_suite::models().iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    print(&all.map(|(name, about)| format!("{name:width$}  {about}\n")).collect::<String>())
 }
 
 fn protocols(as_json: bool) -> Result<()> {
@@ -110,5 +126,7 @@ pub(crate) fn schema(args: &SchemaArgs) -> Result<()> {
     print(&json(&match args.what {
         SchemaKind::Config => ccnf_engine::config_schema(),
         SchemaKind::Metrics => ccnf_engine::metrics_schema(),
+        SchemaKind::Results => ccnf_suite::results_schema(),
+        SchemaKind::Suite => ccnf_suite::suite_schema(),
     }))
 }

@@ -1,6 +1,9 @@
 //! One file per command.
 
+mod compare;
 mod data;
+mod diagnose;
+mod diff;
 mod eval;
 mod lists;
 mod predict;
@@ -16,6 +19,12 @@ const QUICKSTART: &str = include_str!("../../../../configs/quickstart.toml");
 pub(crate) fn dispatch(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Run(a) => run::run(&a),
+        Command::Compare(a) => compare::compare(&a),
+        Command::RunOne(a) => compare::run_one(&a),
+        Command::Collect(a) => compare::collect(&a),
+        Command::Report(a) => compare::report(&a),
+        Command::Diagnose(a) => diagnose::diagnose(&a),
+        Command::Diff(a) => diff::diff(&a),
         Command::Eval(a) => eval::eval(&a),
         Command::Predict(a) => predict::predict(&a),
         Command::List(a) => lists::list(&a),

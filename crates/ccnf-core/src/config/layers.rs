@@ -9,8 +9,8 @@ use serde::Deserialize;
 /// The prefix of environment variables that set config keys: `CCNF_CONFIG__TRAIN__CLIP=0.5` sets `train.clip`.
 pub const ENV_PREFIX: &str = "CCNF_CONFIG__";
 
-/// Keys of which a table has one at most: a layer that sets one drops the other of the layers below.
-const EXCLUSIVE: &[(&str, &str)] = &[("preset", "tasks")];
+/// Keys of which a table has one at most: a layer that sets one drops the others of the layers below.
+const EXCLUSIVE: &[&[&str]] = &[&["preset", "tasks"], &["per_class", "items", "bytes"]];
 
 /// `top` over `below`. With `by_kind` a table of another `kind` replaces the one below as a whole.
 pub(super) fn merge(below: Value, top: Value, by_kind: bool) -> Value {
@@ -22,12 +22,8 @@ pub(super) fn merge(below: Value, top: Value, by_kind: bool) -> Value {
                 return Value::Dict(tag, top);
             }
             if by_kind {
-                for (a, b) in EXCLUSIVE {
-                    for (set, other) in [(a, b), (b, a)] {
-                        if top.contains_key(*set) && !top.contains_key(*other) {
-                            below.remove(*other);
-                        }
-                    }
+                for group in EXCLUSIVE.iter().filter(|group| group.iter().any(|key| top.contains_key(*key))) {
+                    below.retain(|key, _| !group.contains(&key.as_str()));
                 }
             }
             for (k, v) in top {
@@ -52,12 +48,12 @@ pub(super) fn check_toml(text: &str, name: &str) -> Result<()> {
     })
 }
 
-/// A TOML text of the program, with its name.
-pub(super) struct Embedded(pub(super) &'static str, pub(super) &'static str);
+/// A TOML text with its name.
+pub(super) struct Named<'a>(pub(super) &'a str, pub(super) &'a str);
 
-impl Provider for Embedded {
+impl Provider for Named<'_> {
     fn metadata(&self) -> Metadata {
-        Metadata::named(format!("built-in config {}", self.0))
+        Metadata::named(self.0.to_owned())
     }
     fn data(&self) -> figment::error::Result<Map<Profile, Dict>> {
         Toml::string(self.1).data()

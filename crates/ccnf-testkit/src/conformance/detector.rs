@@ -10,12 +10,13 @@
 //! * shifted features score higher than normal ones;
 //! * features that are short or not finite, and classes without images, are errors;
 //! * strategies take part in steps (`detector_rules.rs`);
-//! * the same seed gives the same bits; checkpoints bring everything back (`detector_resume.rs`).
+//! * the same seed gives the same bits; checkpoints bring everything back (`detector_resume.rs`);
+//! * those that let their inside be seen tell the truth about it (`probe.rs`).
 
 use super::common::{Must, finite, listed, refused, same_bits, unchanged};
 use super::detector_bench::*;
 use super::entry::Case;
-use super::{detector_resume, detector_rules};
+use super::{detector_resume, detector_rules, probe};
 use ccnf::core::hashes;
 use ccnf::prelude::*;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub(super) fn check(case: &Case<dyn Detector>) {
     unfrozen(case);
     detector_rules::check(case);
     detector_resume::check(case, &*d);
+    probe::check(case);
 }
 
 fn before_any_class(case: &Case<dyn Detector>) {

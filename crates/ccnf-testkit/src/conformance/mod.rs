@@ -17,7 +17,7 @@
 //! | every kind | `entry.rs`: name, description, example, schema, unknown keys |
 //! | coupling | `coupling.rs`: inverse, log-determinant, state, baking; `coupling_gradients.rs`, `coupling_private.rs` |
 //! | layer, conditioner, regularizer, scorer, router, strategy, encoder, dataset | the file of that name |
-//! | detector | `detector.rs`: freezing, scores; `detector_resume.rs`: checkpoints |
+//! | detector | `detector.rs`: freezing, scores; `detector_resume.rs`: checkpoints; `probe.rs`: the inside |
 
 mod common;
 mod conditioner;
@@ -33,6 +33,7 @@ mod detector_rules;
 mod encoder;
 mod entry;
 mod layer;
+mod probe;
 mod regularizer;
 mod router;
 mod scorer;
