@@ -50,7 +50,10 @@ impl Board {
             }),
         };
         let (before, waiting) = (plan.runs.len() - todo.len(), plan.waiting.len());
-        let mut text = format!("{} runs to go, {jobs} at a time", todo.len());
+        let mut text = match todo.len() {
+            1 => "1 run to go".to_owned(),
+            n => format!("{n} runs to go, {jobs} at a time"),
+        };
         if before > 0 {
             text += &format!("; {before} are there already");
         }

@@ -228,11 +228,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// A name beside `path` that no other process or thread uses.
+/// A name beside `path` that no other process or thread uses, on this machine or another: process ids repeat between containers and nodes.
 pub fn temporary_name(path: &Path) -> PathBuf {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
+    // Keyed with random numbers of the operating system.
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    let process = PROCESS.get_or_init(|| RandomState::new().build_hasher().finish());
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    path.with_file_name(format!(".{name}.{}-{n}.tmp", std::process::id()))
+    path.with_file_name(format!(".{name}.{process:016x}-{n}.tmp"))
 }

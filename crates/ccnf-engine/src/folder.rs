@@ -125,10 +125,9 @@ impl RunFolder {
     fn remove_leftovers(&self, at: &Path) {
         for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
             let p = entry.path();
-            let name = entry.file_name().to_string_lossy().into_owned();
             if p.is_dir() {
                 self.remove_leftovers(&p);
-            } else if name.starts_with('.') && name.ends_with(".tmp") {
+            } else if temporary(&p) {
                 let _ = std::fs::remove_file(&p);
             }
         }
@@ -149,7 +148,7 @@ impl RunFolder {
             let name = path.strip_prefix(&self.path).unwrap_or(&path).to_string_lossy().into_owned();
             if path.is_dir() {
                 self.seal(&path, files)?;
-            } else if name != "run.json" && name != ".lock" {
+            } else if name != "run.json" && name != ".lock" && !temporary(&path) {
                 let mut hasher = blake3::Hasher::new();
                 hasher.update_mmap(&path).map_err(|e| Error::io("read", &path, e))?;
                 let hash = hasher.finalize().to_hex().to_string();
@@ -201,6 +200,12 @@ impl RunFolder {
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         read_json(&self.file(name))
     }
+}
+
+/// Whether a file is one that somebody is writing, or has left half-written.
+fn temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') && name.ends_with(".tmp")
 }
 
 /// Reads a JSON file, if it is there.

@@ -83,7 +83,7 @@ pub fn diff(first: &Path, second: &Path) -> Result<RunDiff> {
     let provenance =
         differences(hashes.map(|(what, a, b)| (what.to_owned(), Some(a.clone()), Some(b.clone()))));
     let (x, y) = (a.environment()?, b.environment()?);
-    let places = ["ccnf", "os", "arch", "cpu", "threads", "debug_assertions"];
+    let places = ["ccnf", "executable", "os", "arch", "cpu", "threads", "debug_assertions"];
     let of = |v: &serde_json::Value, k: &str| v.get(k).map(ToString::to_string);
     let environment = differences(places.map(|k| (k.to_owned(), of(&x, k), of(&y, k))));
     let (x, y) = (&a.metrics.summary, &b.metrics.summary);

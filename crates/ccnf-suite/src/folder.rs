@@ -133,15 +133,31 @@ impl SuiteFolder {
         write_atomic(&self.file("suite.json"), text.as_bytes())
     }
 
-    /// Reads the manifest.
-    pub fn manifest(&self) -> Result<Manifest> {
-        let header = self.header()?.ok_or_else(|| {
+    /// One planned run; reads no other line of the manifest, which has thousands in a large suite.
+    pub fn planned(&self, id: &str) -> Result<Option<PlannedRun>> {
+        self.required_header()?;
+        let path = self.file("runs.jsonl");
+        let text = String::from_utf8_lossy(&read_file(&path)?).into_owned();
+        let found = text
+            .lines()
+            .filter(|l| l.contains(id))
+            .map(|l| serde_json::from_str(l).map_err(|e| damaged(&path, &e)));
+        found.collect::<Result<Vec<PlannedRun>>>().map(|runs| runs.into_iter().find(|r| r.id == id))
+    }
+
+    fn required_header(&self) -> Result<Header> {
+        self.header()?.ok_or_else(|| {
             Error::new(
                 ErrorKind::Usage,
                 format!("`{}` is not a suite's folder: it has no suite.json", self.path.display()),
             )
             .help("`ccnf compare SUITE.toml --out DIR` makes one")
-        })?;
+        })
+    }
+
+    /// Reads the manifest.
+    pub fn manifest(&self) -> Result<Manifest> {
+        let header = self.required_header()?;
         let path = self.file("runs.jsonl");
         let text = String::from_utf8_lossy(&read_file(&path)?).into_owned();
         let runs = text

@@ -25,8 +25,7 @@ pub fn run_one(folder: &SuiteFolder, id: &str, observer: &dyn Observer) -> Resul
 }
 
 fn carry(folder: &SuiteFolder, id: &str, observer: &dyn Observer) -> Result<Outcome> {
-    let manifest = folder.manifest()?;
-    let run = manifest.plan.runs.iter().find(|r| r.id == id).ok_or_else(|| {
+    let run = folder.planned(id)?.ok_or_else(|| {
         Error::new(ErrorKind::Usage, format!("the suite in `{}` has no run `{id}`", folder.path().display()))
             .help("its runs.jsonl names them all")
     })?;

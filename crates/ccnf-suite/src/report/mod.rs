@@ -13,7 +13,7 @@ use crate::statistics::{Group, Table, groups};
 use board::Seconds;
 use ccnf_chart::{Page, Text};
 use ccnf_core::{Result, write_atomic};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What goes into a report.
 #[derive(Debug, Clone, Copy)]
@@ -220,6 +220,7 @@ fn provenance(page: &mut Page, collected: &Collected, results: &Results) -> Resu
         "weights",
         "program",
     ];
+    let mut builds = BTreeSet::new();
     let mut sheet = ccnf_chart::Table::new("Runs", columns.map(ccnf_chart::Column::text));
     for (planned, run) in collected.finished() {
         let p = run.provenance();
@@ -234,8 +235,17 @@ fn provenance(page: &mut Page, collected: &Collected, results: &Results) -> Resu
             p.data.clone(),
             weights,
             p.program.clone(),
+            run.environment()?["executable"].as_str().unwrap_or("not recorded").to_owned(),
         ];
+        builds.insert(cells[9].clone());
         sheet.push(cells.map(ccnf_chart::Cell::text));
+    }
+    if builds.len() > 1 {
+        let found =
+            format!("These runs were made by {} builds of the program (column executable).", builds.len());
+        s.notice(format!(
+            "{found} Numbers of one version should be the same; after a change of the code they need not be."
+        ));
     }
     s.details("All runs").table(sheet);
     let mut configs = BTreeMap::new();
