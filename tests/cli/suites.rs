@@ -110,6 +110,9 @@ fn a_suite_ends_with_a_leader_board_and_its_second_call_runs_nothing() {
     p.ok(&["report", "s", "--out", "published", "--no-pictures"]);
     assert!(!read(p.path("published/report.html")).contains("data:image"));
 
+    let said = p.fails(3, &["eval", &format!("s/runs/{id}"), "--set", "encoder.pool=5"]);
+    assert!(said.contains("not the one that the model was trained with"), "{said}");
+
     let [a, b] = [0, 1].map(|i| format!("s/runs/{}", ids(&p, "s", "flow")[i]));
     let said = p.ok(&["diff", &a, &b]);
     assert!(said.contains("seed: 3 -> 4") && said.contains("provenance: the same"), "{said}");

@@ -2,9 +2,11 @@
 
 use crate::assembly::Assembly;
 use crate::checkpoint::read_checkpoint;
+use crate::folder::read_json;
 use crate::observer::Observer;
+use crate::provenance::Provenance;
 use crate::score_stage::{Scoring, StageEvaluation};
-use ccnf_core::{Config, ConfigFile, Error, ErrorKind, Result, restore};
+use ccnf_core::{Config, ConfigFile, Encoder, Error, ErrorKind, Result, restore};
 use ccnf_data::cache::FeatureCache;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,20 @@ pub(crate) fn run_config(folder: &Path, sets: &[String]) -> Result<Config> {
         .help("give the folder that `ccnf run` printed"));
     }
     Config::compose(&[ConfigFile::Path(path)], sets)
+}
+
+/// Fails where the encoder is another one than the run's: the model would read features that it was not made for. Stored features of other
+/// images are another encoder by name only, and a run of an earlier version has no record of its encoder.
+pub(crate) fn same_encoder(folder: &Path, encoder: &dyn Encoder) -> Result<()> {
+    let recorded = read_json::<Provenance>(&folder.join("provenance.json"))?;
+    match recorded.filter(|p| encoder.cacheable() && p.weights != encoder.fingerprint()) {
+        None => Ok(()),
+        Some(_) => {
+            Err(Error::new(ErrorKind::Encoder, "the encoder is not the one that the model was trained with")
+                .at("key `encoder`")
+                .help("leave out --set of encoder keys; to compare encoders, train a model with each"))
+        }
+    }
 }
 
 /// The checkpoint of `stage`, by default the last one that is there.
@@ -56,6 +72,7 @@ pub fn evaluate_run(
 ) -> Result<EvalOutcome> {
     let config = run_config(folder, sets)?;
     let mut a = Assembly::new(&config)?;
+    same_encoder(folder, a.encoder.as_ref())?;
     let checkpoint = read_checkpoint(&stage_path(folder, stage)?)?;
     restore(a.detector.as_mut(), &checkpoint.model)?;
     let cache = FeatureCache::open(Some(a.run.cache_folder()), a.encoder.as_ref())?;

@@ -202,6 +202,17 @@ impl RunFolder {
     }
 }
 
+/// Fails where `out` lies in the folder of a run, whose files are sealed.
+pub fn outside_of_run(run: &Path, out: &Path) -> Result<()> {
+    let real = |p: &Path| -> Result<PathBuf> { p.canonicalize().map_err(|e| Error::io("read", p, e)) };
+    let there = out.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
+    if real(there)?.starts_with(real(run)?) {
+        let found = format!("`{}` lies in the run's folder, which is only read", out.display());
+        return Err(Error::new(ErrorKind::Usage, found).help("choose a folder outside of it"));
+    }
+    Ok(())
+}
+
 /// Whether a file is one that somebody is writing, or has left half-written.
 fn temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

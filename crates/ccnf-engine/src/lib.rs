@@ -36,7 +36,7 @@ pub use checkpoint::{Checkpoint, read_checkpoint, write_checkpoint};
 pub use environment::environment;
 pub use evaluate::{EvalOutcome, evaluate_run};
 pub use finished::FinishedRun;
-pub use folder::{FolderLock, FolderState, RunFolder};
+pub use folder::{FolderLock, FolderState, RunFolder, outside_of_run};
 pub use fuse::{FusedMap, fuse};
 pub use metrics::{ClassEntry, MetricsFile, Number, Routing, Rows, StageCost, metrics_schema};
 pub use observer::{Observer, Silent};

@@ -2,7 +2,7 @@
 
 use crate::assembly::{Model, build_model};
 use crate::checkpoint::read_checkpoint;
-use crate::evaluate::{run_config, stage_path};
+use crate::evaluate::{run_config, same_encoder, stage_path};
 use crate::fuse::fuse;
 use ccnf_core::{
     Encoder, EncoderInput, Error, ErrorKind, FusionConfig, ImageFeatures, ImageSource, Result, RgbImage,
@@ -49,6 +49,7 @@ impl Predictor {
     pub fn open(folder: &Path, stage: Option<usize>, sets: &[String]) -> Result<Predictor> {
         let config = run_config(folder, sets)?;
         let Model { encoder, mut detector, scoring, .. } = build_model(&config)?;
+        same_encoder(folder, encoder.as_ref())?;
         let checkpoint = read_checkpoint(&stage_path(folder, stage)?)?;
         restore(detector.as_mut(), &checkpoint.model)?;
         Ok(Predictor { encoder, detector, scoring, thresholds: checkpoint.thresholds })

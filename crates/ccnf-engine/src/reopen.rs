@@ -2,7 +2,7 @@
 
 use crate::assembly::{Assembly, build_model};
 use crate::checkpoint::{Checkpoint, read_checkpoint};
-use crate::evaluate::{run_config, stage_path};
+use crate::evaluate::{run_config, same_encoder, stage_path};
 use crate::folder::read_json;
 use crate::fuse::{FusedMap, fuse};
 use crate::metrics::{MetricsFile, Number};
@@ -49,6 +49,7 @@ impl Reopened {
                 .help("run it to its end first: `ccnf run … --out DIR`")
         })?;
         let assembly = Assembly::new(&config)?;
+        same_encoder(folder, assembly.encoder.as_ref())?;
         let cache = FeatureCache::open(Some(assembly.run.cache_folder()), assembly.encoder.as_ref())?;
         Ok(Reopened { folder: folder.to_owned(), assembly, cache, metrics })
     }

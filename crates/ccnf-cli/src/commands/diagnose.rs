@@ -5,6 +5,7 @@ use crate::exit::print;
 use crate::progress::Bars;
 use ccnf_core::{Error, ErrorKind, Result};
 use ccnf_diagnose::{Analysis, Options};
+use ccnf_engine::outside_of_run;
 
 pub(crate) fn diagnose(args: &DiagnoseArgs) -> Result<()> {
     let defaults = Options::default();
@@ -13,6 +14,8 @@ pub(crate) fn diagnose(args: &DiagnoseArgs) -> Result<()> {
         false => args.only.iter().map(|name| analysis(name)).collect::<Result<_>>()?,
     };
     let options = Options { seed: args.seed, analyses, sets: args.set.clone(), ..defaults };
+    // Known before minutes of work, and not after.
+    args.runs.iter().filter(|run| run.exists()).try_for_each(|run| outside_of_run(run, &args.out))?;
     let diagnosis = ccnf_diagnose::diagnose(&args.runs, &options, &Bars::new())?;
     diagnosis.write(&args.out)?;
     let out = args.out.display();

@@ -13,12 +13,12 @@ mod scalars;
 #[cfg(test)]
 mod tests;
 
-use crate::folder::RunFolder;
+use crate::folder::{RunFolder, outside_of_run};
 use ccnf_core::{Error, ErrorKind, Result};
 pub(crate) use files::Writer;
 use files::{EventFiles, Found};
 pub(crate) use history::{ticks, train_event};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The folder of the event files in the run's.
 const FOLDER: &str = "tensorboard";
@@ -31,12 +31,7 @@ pub fn export_tensorboard(run: &Path, out: &Path) -> Result<()> {
         let found = format!("`{}` is not a run folder: it has no run.json", run.display());
         return Err(Error::new(ErrorKind::Usage, found).help("give the folder that `ccnf run` printed"));
     }
-    let real = |p: &Path| -> Result<PathBuf> { p.canonicalize().map_err(|e| Error::io("read", p, e)) };
-    let there = out.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
-    if real(there)?.starts_with(real(run)?) {
-        let found = format!("`{}` lies in the run's folder, which is only read", out.display());
-        return Err(Error::new(ErrorKind::Usage, found).help("choose a folder outside of it"));
-    }
+    outside_of_run(run, out)?;
     synchronise(run, out).map(drop)
 }
 

@@ -155,6 +155,76 @@ pub(crate) fn of_seeds(table: &Table) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::statistics::Quality;
+    use std::collections::BTreeMap;
+
+    fn exact(value: f64, spread: f64) -> Interval {
+        let n = |v: f64| Number { value: Some(v), reason: None, error_bound: None };
+        Interval {
+            value: n(value),
+            standard_error: n(spread),
+            low: n(value - 2.0 * spread),
+            high: n(value + 2.0 * spread),
+        }
+    }
+
+    fn row(
+        model: &str,
+        stages: usize,
+        accuracy: f64,
+        forgetting: Option<Interval>,
+        certificate: Option<bool>,
+    ) -> Row {
+        let none = || Number::undefined("one stage");
+        let undefined = Interval { value: none(), standard_error: none(), low: none(), high: none() };
+        let quality = Quality {
+            accuracy: exact(accuracy, 0.01),
+            forgetting: forgetting.unwrap_or(undefined),
+            class_accuracy: BTreeMap::new(),
+            class_forgetting: BTreeMap::new(),
+        };
+        Row {
+            model: model.into(),
+            seeds: vec![7],
+            runs: vec!["id".into()],
+            stages,
+            quality: BTreeMap::from([("given".to_owned(), quality)]),
+            summary: BTreeMap::new(),
+            certificate,
+            trainable: [0.0, 0.0],
+            shared_bytes: 0.0,
+            class_bytes: 0.0,
+        }
+    }
+
+    #[test]
+    fn the_answer_names_who_keeps_who_loses_and_who_cannot() {
+        let table = Table {
+            name: "p".into(),
+            protocol: String::new(),
+            data: String::new(),
+            tasks: vec![vec!["a".into()], vec!["b".into()]],
+            left_out: BTreeMap::new(),
+            rows: vec![
+                row("loser", 2, 0.6, Some(exact(0.3, 0.02)), Some(false)),
+                row("frozen", 2, 0.9, Some(exact(0.0, 0.0)), Some(true)),
+                row("unsure", 2, 0.8, Some(exact(0.01, 0.02)), Some(false)),
+                row("joint", 1, 0.7, None, None),
+            ],
+            pairs: vec![],
+        };
+        let text = of_table(&table);
+        assert!(
+            text.contains(
+                "frozen has the highest mean image AUROC after the last task, 0.900 (0.880 to 0.920)"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("Nothing is forgotten by frozen:"), "{text}");
+        assert!(text.contains("since they were learnt: loser 30.0 points (26.0 to 34.0)."), "{text}");
+        assert!(text.contains("can be chance, or a gain: unsure 1.0 points (-3.0 to 5.0)."), "{text}");
+        assert!(text.contains("joint saw all classes at once"), "{text}");
+    }
 
     #[test]
     fn lists_read_as_sentences() {
