@@ -107,6 +107,13 @@ fn a_suite_ends_with_a_leader_board_and_its_second_call_runs_nothing() {
 
     let html = read(folder.join("report.html"));
     assert!(html.contains("data:image/jpeg;base64,"), "no pictures");
+    p.ok(&["report", "s", "--out", "published", "--no-pictures", "--tensorboard", "logs"]);
+    assert_eq!(std::fs::read_dir(p.path("logs/three/flow/seed4")).unwrap().count(), 1, "no event file");
+    p.ok(&["report", "s", "--out", "published"]);
+    std::fs::create_dir(p.path("mine")).unwrap();
+    std::fs::write(p.path("mine/report.md"), "a year of work").unwrap();
+    assert!(p.fails(2, &["report", "s", "--out", "mine"]).contains("nothing was overwritten"));
+    assert_eq!(read(p.path("mine/report.md")), "a year of work");
     p.ok(&["report", "s", "--out", "published", "--no-pictures"]);
     assert!(!read(p.path("published/report.html")).contains("data:image"));
 
@@ -274,4 +281,18 @@ fn another_class_order_is_a_table_of_its_own() {
     assert_eq!(tables[0]["data"], tables[1]["data"]);
     assert_ne!(tables[0]["tasks"], tables[1]["tasks"]);
     assert!(read(p.path("s/report.md")).contains("## Class order"));
+    // Of two classes one after the other some shuffles are the same: a run that stands in two places of the grid counts once.
+    let text = read(p.path("orders.toml"))
+        .replace("[[\"bolt\", \"pine\"], [\"granite\"], [\"capsule\"]]", "[[\"bolt\"], [\"pine\"]]");
+    std::fs::write(p.path("two.toml"), text.replace("orders = [0, 1]", "orders = [0, 1, 2, 3]")).unwrap();
+    p.ok(&["compare", "two.toml", "--out", "two"]);
+    let results: serde_json::Value = serde_json::from_str(&read(p.path("two/results.json"))).unwrap();
+    let tables = results["tables"].as_array().unwrap();
+    assert_eq!(tables.len(), 2, "two classes have two orders");
+    assert!(tables.iter().all(|t| t["rows"][0]["runs"].as_array().unwrap().len() == 1), "{tables:?}");
+    assert!(tables[0]["name"].as_str().unwrap().contains(" = "), "{}", tables[0]["name"]);
+    std::fs::write(p.path("two/runs.jsonl"), "").unwrap();
+    let before = read(p.path("two/report.md"));
+    assert!(p.fails(6, &["collect", "two"]).contains("runs.jsonl` is damaged"));
+    assert_eq!(read(p.path("two/report.md")), before, "overwritten");
 }

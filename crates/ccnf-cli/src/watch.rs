@@ -2,7 +2,7 @@
 
 use ccnf_suite::{Plan, PlannedRun, Progress, Watch};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,7 +49,8 @@ impl Board {
                 failed: 0,
             }),
         };
-        let (before, waiting) = (plan.runs.len() - todo.len(), plan.waiting.len());
+        let ids: BTreeSet<&String> = plan.runs.iter().map(|r| &r.id).collect();
+        let (before, waiting) = (ids.len() - todo.len(), plan.waiting.len());
         let mut text = match todo.len() {
             1 => "1 run to go".to_owned(),
             n => format!("{n} runs to go, {jobs} at a time"),

@@ -31,6 +31,9 @@ struct Header {
     format: String,
     spec: SuiteSpec,
     waiting: Vec<WaitingRun>,
+    /// BLAKE3 of runs.jsonl: a shortened one is found.
+    #[serde(default)]
+    runs: Option<String>,
 }
 
 /// What a suite's folder says of itself.
@@ -102,12 +105,39 @@ impl SuiteFolder {
         Ok(lock)
     }
 
+    /// Fails where a report would overwrite what is not an earlier report of the same suite.
+    pub fn takes_report(&self, spec: &SuiteSpec) -> Result<()> {
+        let path = &self.path;
+        let free = !path.exists()
+            || std::fs::read_dir(path).map_err(|e| Error::io("list", path, e))?.next().is_none();
+        if free {
+            return Ok(());
+        }
+        let earlier: Option<serde_json::Value> =
+            read_file(&self.file("results.json")).ok().and_then(|t| serde_json::from_slice(&t).ok());
+        let same = earlier.is_some_and(|r| r["suite"] == spec.name.as_str());
+        let suites =
+            self.file("suite.json").exists() && self.header()?.is_none_or(|h| h.spec.name != spec.name);
+        if same && !suites {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Usage,
+            format!("`{}` is not empty and holds no report of this suite", path.display()),
+        )
+        .help("choose another --out: nothing was overwritten"))
+    }
+
     fn header(&self) -> Result<Option<Header>> {
         let path = self.file("suite.json");
         if !path.exists() {
             return Ok(None);
         }
-        let header: Header = serde_json::from_slice(&read_file(&path)?).map_err(|e| damaged(&path, &e))?;
+        let header: Header = serde_json::from_slice(&read_file(&path)?).map_err(|e| {
+            Error::new(ErrorKind::Checkpoint, format!("`{}` is damaged: {e}", path.display())).help(
+                "remove this file and run `ccnf compare` with the suite's file again: finished runs are kept",
+            )
+        })?;
         if header.format != FORMAT {
             let found = format!(
                 "`{}` was written by another version ({}, this one reads {FORMAT})",
@@ -128,7 +158,9 @@ impl SuiteFolder {
             lines.push('\n');
         }
         write_atomic(&self.file("runs.jsonl"), lines.as_bytes())?;
-        let header = Header { format: FORMAT.into(), spec: spec.clone(), waiting: plan.waiting.clone() };
+        let runs = Some(blake3::hash(lines.as_bytes()).to_hex().to_string());
+        let header =
+            Header { format: FORMAT.into(), spec: spec.clone(), waiting: plan.waiting.clone(), runs };
         let text = serde_json::to_string_pretty(&header).map_err(json)? + "\n";
         write_atomic(&self.file("suite.json"), text.as_bytes())
     }
@@ -159,7 +191,11 @@ impl SuiteFolder {
     pub fn manifest(&self) -> Result<Manifest> {
         let header = self.required_header()?;
         let path = self.file("runs.jsonl");
-        let text = String::from_utf8_lossy(&read_file(&path)?).into_owned();
+        let bytes = read_file(&path)?;
+        if header.runs.as_ref().is_some_and(|hash| blake3::hash(&bytes).to_hex().as_str() != hash) {
+            return Err(damaged(&path, &"it is not the one that was written with suite.json"));
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         let runs = text
             .lines()
             .map(|l| serde_json::from_str(l).map_err(|e| damaged(&path, &e)))
@@ -168,7 +204,7 @@ impl SuiteFolder {
     }
 }
 
-fn damaged(path: &Path, e: &serde_json::Error) -> Error {
+fn damaged(path: &Path, e: &dyn std::fmt::Display) -> Error {
     Error::new(ErrorKind::Checkpoint, format!("`{}` is damaged: {e}", path.display())).help(
         "run `ccnf compare` with the suite's file again: it writes the file anew and keeps finished runs",
     )
@@ -204,6 +240,7 @@ mod tests {
         assert!(folder.manifest().unwrap_err().to_string().contains("no suite.json"));
         folder.write(&spec("a"), &Plan::default()).unwrap();
         std::fs::write(folder.file("runs.jsonl"), "{").unwrap();
+        assert!(folder.planned("{").unwrap_err().to_string().contains("is damaged"));
         assert!(folder.manifest().unwrap_err().to_string().contains("runs.jsonl` is damaged"));
     }
 }

@@ -71,6 +71,9 @@ pub struct Plan {
     pub waiting: Vec<WaitingRun>,
 }
 
+/// Bytes with which a run that waits for its number is tried: room for anything.
+const TRIAL_BYTES: u64 = 1 << 40;
+
 /// What a plan is made from.
 pub struct Planner<'a> {
     /// The suite.
@@ -122,6 +125,18 @@ impl Planner<'_> {
             Some(e) => match self.bytes_of(plan, &cell, e)? {
                 Some(bytes) => Some(format!("{} = {bytes}", e.key)),
                 None => {
+                    if p.models.as_ref().is_some_and(|names| !names.contains(&e.to)) {
+                        let found = format!(
+                            "key `models.equal_memory.to`: protocol `{}` does not run `{}`",
+                            p.name, e.to
+                        );
+                        return Err(Error::new(ErrorKind::Config, found).at(place()));
+                    }
+                    // What is wrong with the key is known now, and not after the other model's hours.
+                    let tasks = self.tasks(&cell, p, m).at(place)?;
+                    let trial =
+                        self.config(&cell, p, m, tasks.as_ref(), Some(format!("{} = {TRIAL_BYTES}", e.key)));
+                    Assembly::new(&trial.at(place)?).at(place)?;
                     plan.waiting.push(WaitingRun { cell, waits_for: e.to.clone() });
                     return Ok(());
                 }
@@ -130,6 +145,12 @@ impl Planner<'_> {
         let tasks = self.tasks(&cell, p, m).at(place)?;
         let config = self.config(&cell, p, m, tasks.as_ref(), memory).at(place)?;
         let assembly = Assembly::new(&config).at(place)?;
+        if assembly.seed != cell.seed {
+            let found = format!("key `seed` is set to {} from outside of the suite", assembly.seed);
+            return Err(Error::new(ErrorKind::Config, found).at(place()).help(
+                "take away the --set or environment variable: a suite's seeds stand in its key `seeds`",
+            ));
+        }
         plan.runs.push(PlannedRun {
             id: assembly.id(),
             provenance: Provenance::without_data(&assembly),

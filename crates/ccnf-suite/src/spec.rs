@@ -162,7 +162,9 @@ impl SuiteSpec {
     fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::new(ErrorKind::Config, message));
         let plain = |name: &str| {
-            !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "-_.+, ()".contains(c))
+            name.len() <= 80
+                && name.starts_with(char::is_alphanumeric)
+                && name.chars().all(|c| c.is_alphanumeric() || "-_.+, ()".contains(c))
         };
         if !plain(&self.name) {
             return wrong(format!(
@@ -190,12 +192,31 @@ impl SuiteSpec {
                     .help("give one of them a `name` of its own"));
             }
         }
+        let of_grid = |t: &toml::Table, key: &str| t.keys().any(|k| k.split('.').next() == Some(key));
+        if of_grid(&self.config, "seed") || self.models.iter().any(|m| of_grid(&m.set, "seed")) {
+            return wrong("key `seed` belongs to no run alone: the suite's seeds stand in `seeds`".into());
+        }
+        if let Some(m) =
+            self.models.iter().find(|m| of_grid(&m.set, "protocol") || of_grid(&m.set, "dataset"))
+        {
+            return wrong(format!(
+                "model `{}`: its `set` changes protocol or dataset, so that it could not be compared with the others",
+                m.name
+            ));
+        }
         for m in &self.models {
             if let Some(e) =
                 m.equal_memory.as_ref().filter(|e| !names.contains(e.to.as_str()) || e.to == m.name)
             {
                 return wrong(format!("key `models.equal_memory.to`: there is no other model `{}`", e.to));
             }
+        }
+        let waits = |name: &str| self.models.iter().any(|m| m.name == name && m.equal_memory.is_some());
+        if let Some(m) = self.models.iter().find(|m| m.equal_memory.as_ref().is_some_and(|e| waits(&e.to))) {
+            return wrong(format!(
+                "key `models.equal_memory.to`: `{}` is measured by a model that waits itself",
+                m.name
+            ));
         }
         let seeds = |key: &str, seeds: &[u64]| match seeds.is_empty() {
             true => wrong(format!("the grid is empty: key `{key}` has no seed")),
@@ -219,6 +240,9 @@ impl SuiteSpec {
             }
             if let Some(s) = &p.seeds {
                 seeds(&key("seeds"), s)?;
+            }
+            if p.preset.is_some() && p.tasks.is_some() {
+                return wrong(format!("key `{}`: give either `preset` or `tasks`, not both", key("tasks")));
             }
             for name in p.models.iter().flatten() {
                 if !names.contains(name.as_str()) {
@@ -316,6 +340,17 @@ mod tests {
                 .contains("no other model `ccnf`")
         );
         assert!(error(&format!("{head}colour = 1\n{one}")).contains("colour"));
+        assert!(error(&format!("{head}{one}set = {{ seed = 1 }}")).contains("stand in `seeds`"));
+        assert!(
+            error(&format!("{head}{one}set = {{ \"protocol.preset\" = \"x\" }}"))
+                .contains("could not be compared")
+        );
+        let both = "[[protocols]]\nname = \"p\"\npreset = \"x\"\ntasks = [[\"a\"]]";
+        assert!(error(&format!("{head}{one}{both}")).contains("either `preset` or `tasks`"));
+        let two = "[[models]]\nname = \"b\"\nmodel = \"ccnf\"\nequal_memory = { to = \"ccnf\" }\n";
+        assert!(
+            error(&format!("{head}{one}equal_memory = {{ to = \"b\" }}\n{two}")).contains("waits itself")
+        );
         assert!(error("name = \"../x\"\n[[models]]\nmodel = \"ccnf\"").contains("not a name"));
     }
 }

@@ -140,9 +140,19 @@ pub(crate) fn collect(args: &CollectArgs) -> Result<()> {
 pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     let collected = ccnf_suite::collect(&SuiteFolder::at(&args.suite))?;
     let out = SuiteFolder::at(args.out.as_ref().unwrap_or(&args.suite));
+    if args.out.is_some() {
+        out.takes_report(&collected.spec)?;
+    }
     let results = Results::new(&collected)?;
     results.write(&out, &collected)?;
     Report::new(&collected, &results, ReportOptions { pictures: !args.no_pictures })?.write(&out)?;
+    if let Some(logs) = &args.tensorboard {
+        for (planned, run) in collected.finished() {
+            let cell = &planned.cell;
+            let to = logs.join(cell.column()).join(&cell.model).join(format!("seed{}", cell.seed));
+            ccnf_engine::export_tensorboard(run.path(), &to)?;
+        }
+    }
     print(&format!(
         "wrote {}, report.md, report.tex, results.json and tables as CSV beside it\n",
         out.file("report.html").display()

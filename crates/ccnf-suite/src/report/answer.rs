@@ -51,13 +51,30 @@ pub(crate) fn of_table(table: &Table) -> String {
     let Some(best) = rows.first() else { return format!("No run of {} has finished.", table.name) };
     let Some(q) = best.quality.get("given") else { return String::new() };
     let classes: usize = table.tasks.iter().map(Vec::len).sum();
-    let mut text = format!(
-        "{} ({classes} classes in {} tasks): with the class given, {} has the highest mean image AUROC after the last task, {}",
-        table.name,
-        table.tasks.len(),
-        best.model,
-        value(&q.accuracy)
-    );
+    let head = format!("{} ({classes} classes in {} tasks)", table.name, table.tasks.len());
+    let Some(highest) = q.accuracy.value.value else {
+        let why: Vec<String> = table.left_out.iter().map(|(c, why)| format!("{c}: {why}")).collect();
+        return format!("{head}: image AUROC is not defined ({}).", and(&why));
+    };
+    let tied = |r: &&Row| r.quality.get("given").and_then(|q| q.accuracy.value.value) == Some(highest);
+    let first: Vec<String> = rows.iter().filter(|r| tied(r)).map(|r| r.model.clone()).collect();
+    let mut text = match (rows.len(), first.len()) {
+        (1, _) => format!(
+            "{head}: with the class given, {} has a mean image AUROC of {}",
+            best.model,
+            value(&q.accuracy)
+        ),
+        (_, 1) => format!(
+            "{head}: with the class given, {} has the highest mean image AUROC after the last task, {}",
+            best.model,
+            value(&q.accuracy)
+        ),
+        _ => format!(
+            "{head}: with the class given, {} share the highest mean image AUROC after the last task, {}",
+            and(&first),
+            value(&q.accuracy)
+        ),
+    };
     let equal: Vec<String> = table
         .pairs
         .iter()
@@ -67,6 +84,7 @@ pub(crate) fn of_table(table: &Table) -> String {
             (_, true) => Some(p.first.clone()),
             _ => None,
         })
+        .filter(|name| !first.contains(name))
         .collect();
     if !equal.is_empty() {
         text += &format!("; not distinguishable from it: {}", and(&equal));
@@ -136,15 +154,32 @@ pub(crate) fn of_orders(results: &Results) -> Vec<String> {
     out
 }
 
-/// What the seeds of a table allow.
+/// Below so many images of a kind the bootstrap is not to be trusted.
+const FEW_IMAGES: usize = 10;
+
+/// What the seeds and images of a table allow.
 pub(crate) fn of_seeds(table: &Table) -> String {
-    let most = table.rows.iter().map(|r| r.seeds.len()).max().unwrap_or(0);
-    let mut text = match most {
-        0 | 1 => "One seed: intervals cover the choice of test images and not that of the seed.".to_owned(),
-        n => format!(
-            "Intervals cover the choice of test images and of {n} seeds; so few seeds show less spread than there is."
-        ),
+    let counts = || table.rows.iter().map(|r| r.seeds.len());
+    let mut text = match (counts().min().unwrap_or(0), counts().max().unwrap_or(0)) {
+        (_, 0 | 1) => {
+            "One seed: intervals cover the choice of test images and not that of the seed.".to_owned()
+        }
+        (least, most) => {
+            let mut text = format!(
+                "Intervals cover the choice of test images and of up to {most} seeds; so few seeds show less spread than there is."
+            );
+            if least < 2 {
+                text += " Of models with a single run (column runs) they do not cover the seed.";
+            }
+            text
+        }
     };
+    if table.least_images < FEW_IMAGES && table.least_images > 0 {
+        text += &format!(
+            " Some class has only {} normal or defective test images: the bootstrap knows no others, and its intervals are too narrow.",
+            table.least_images
+        );
+    }
     if !table.left_out.is_empty() {
         let all: Vec<String> = table.left_out.iter().map(|(c, why)| format!("{c} ({why})")).collect();
         text += &format!(" Left out of intervals and comparisons: {}.", and(&all));
@@ -205,6 +240,7 @@ mod tests {
             data: String::new(),
             tasks: vec![vec!["a".into()], vec!["b".into()]],
             left_out: BTreeMap::new(),
+            least_images: 3,
             rows: vec![
                 row("loser", 2, 0.6, Some(exact(0.3, 0.02)), Some(false)),
                 row("frozen", 2, 0.9, Some(exact(0.0, 0.0)), Some(true)),
@@ -224,6 +260,19 @@ mod tests {
         assert!(text.contains("since they were learnt: loser 30.0 points (26.0 to 34.0)."), "{text}");
         assert!(text.contains("can be chance, or a gain: unsure 1.0 points (-3.0 to 5.0)."), "{text}");
         assert!(text.contains("joint saw all classes at once"), "{text}");
+        assert!(of_seeds(&table).contains("only 3 normal or defective test images"), "{}", of_seeds(&table));
+        let tie =
+            Table { rows: vec![row("a", 1, 0.5, None, None), row("b", 1, 0.5, None, None)], ..table.clone() };
+        assert!(of_table(&tie).contains("a and b share the highest"), "{}", of_table(&tie));
+        let mut none = Table { rows: vec![row("a", 1, 0.5, None, None)], ..table };
+        assert!(of_table(&none).contains("a has a mean image AUROC of 0.500"), "{}", of_table(&none));
+        none.left_out.insert("a".into(), "no anomalous test image".into());
+        none.rows[0].quality.get_mut("given").unwrap().accuracy.value = Number::undefined("none");
+        assert!(
+            of_table(&none).contains("is not defined (a: no anomalous test image)"),
+            "{}",
+            of_table(&none)
+        );
     }
 
     #[test]

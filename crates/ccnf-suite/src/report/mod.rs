@@ -72,7 +72,17 @@ impl Report {
             section(&mut page, table, group, &seconds, options)?;
             markdown += &format!("{}\n{}\n\n", sheet.to_markdown(), answer::of_seeds(table));
             latex += &format!("{}\n", sheet.to_latex());
-            csv.insert(format!("board-{}.csv", file_name(&table.name)), sheet.to_csv());
+            let (name, mut file) = (file_name(&table.name), format!("board-{}.csv", file_name(&table.name)));
+            (2..)
+                .take_while(|i| {
+                    let taken = csv.contains_key(&file);
+                    if taken {
+                        file = format!("board-{name}-{i}.csv");
+                    }
+                    taken
+                })
+                .for_each(drop);
+            csv.insert(file, sheet.to_csv());
             text += &format!(
                 "{}\n{}\n\n",
                 board::short_board(table).to_markdown().trim_end(),

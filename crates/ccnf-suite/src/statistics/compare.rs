@@ -9,6 +9,12 @@ use ccnf_metrics::{MethodDraws, Metric, holm, wilcoxon_signed_rank};
 /// normal distribution.
 const DETECTABLE: f64 = 1.959_964 + 0.841_621;
 
+/// A standard error below this is rounding: no draw differed from another.
+const NO_SPREAD: f64 = 1e-9;
+
+const TOO_FEW: &str =
+    "every draw of the bootstrap has the same difference: too few test images to say how sure it is";
+
 /// All pairs of rows under one use of the class.
 pub(super) fn all_pairs(rows: &[Row], draws: &[MethodDraws], u: Use) -> Vec<Pair> {
     let places: Vec<(usize, usize)> =
@@ -48,11 +54,12 @@ pub(super) fn all_pairs(rows: &[Row], draws: &[MethodDraws], u: Use) -> Vec<Pair
 
 fn comparison(difference: Interval, per_class: &[f64]) -> Comparison {
     let (p, detectable) = match (difference.value.value, difference.standard_error.value) {
-        (Some(d), Some(error)) if error > 0.0 => (
+        (Some(d), Some(error)) if error > NO_SPREAD => (
             Metric::of(libm::erfc(d.abs() / error / std::f64::consts::SQRT_2)).into(),
             Metric::of(DETECTABLE * error).into(),
         ),
-        (Some(d), Some(_)) => (Metric::of(if d == 0.0 { 1.0 } else { 0.0 }).into(), Metric::of(0.0).into()),
+        (Some(d), Some(_)) if d.abs() <= NO_SPREAD => (Metric::of(1.0).into(), Metric::of(0.0).into()),
+        (Some(_), Some(_)) => (Number::undefined(TOO_FEW), Number::undefined(TOO_FEW)),
         _ => {
             let why = difference.value.reason.clone().unwrap_or_else(|| "no standard error".into());
             (Number::undefined(&why), Number::undefined(&why))
@@ -132,5 +139,9 @@ mod tests {
         assert_eq!((c[0].verdict, c[0].p.value), (Verdict::NotDistinguishable, Some(1.0)));
         assert_eq!(c[0].wilcoxon.reason.as_deref(), Some("all differences are 0"));
         assert_eq!((c[1].verdict, c[1].p.value), (Verdict::Undefined, None));
+        // One normal and one defective image: no draw differs from another, which is no certainty.
+        let c = correct(vec![comparison(of(0.5, 3e-15), &[0.5, 0.5])]);
+        assert_eq!((c[0].verdict, c[0].p.value), (Verdict::Undefined, None));
+        assert!(c[0].p.reason.as_deref().unwrap().contains("too few test images"));
     }
 }

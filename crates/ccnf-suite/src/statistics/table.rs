@@ -29,13 +29,14 @@ pub(crate) fn table(group: &Group<'_>, order: &[String]) -> Result<Table> {
     let (labels, left_out) = labels(&longest.evaluations);
     let mut rows: Vec<Row> = models.iter().map(|entries| row(entries)).collect();
     let mut pairs = vec![];
+    let truth: Vec<Vec<bool>> = labels.iter().map(|l| l.labels.clone()).collect();
+    let least = |l: &Vec<bool>| l.iter().filter(|a| **a).count().min(l.iter().filter(|a| !**a).count());
     for u in Use::ALL {
         let runs = models
             .iter()
             .map(|entries| entries.iter().map(|e| scores(e, &labels, u)).collect::<Result<Vec<_>>>())
             .collect::<Result<Vec<_>>>()?;
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
-        let truth: Vec<Vec<bool>> = labels.iter().map(|l| l.labels.clone()).collect();
         let draws = joint_bootstrap(&truth, &runs, DRAWS, |n| rng.gen_range(0..n))
             .map_err(|e| Error::new(ErrorKind::Checkpoint, e.to_string()))
             .at(|| format!("protocol `{}`", group.name))?;
@@ -50,6 +51,7 @@ pub(crate) fn table(group: &Group<'_>, order: &[String]) -> Result<Table> {
         data: first.run.provenance().data.clone(),
         tasks,
         left_out,
+        least_images: truth.iter().map(least).min().unwrap_or(0),
         rows,
         pairs,
     })

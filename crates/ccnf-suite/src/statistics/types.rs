@@ -132,6 +132,8 @@ pub struct Table {
     pub tasks: Vec<Vec<String>>,
     /// Classes that are left out of intervals and comparisons, with the reason.
     pub left_out: BTreeMap<String, String>,
+    /// The smallest number of normal or of defective test images of a class that is not left out.
+    pub least_images: usize,
     /// The models, in the order of the suite.
     pub rows: Vec<Row>,
     /// All pairs of rows.
