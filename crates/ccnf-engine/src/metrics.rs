@@ -252,14 +252,6 @@ fn likelihoods(classes: &[(String, usize)], evaluations: &[StageEvaluation]) -> 
 }
 
 fn routing(evaluations: &[StageEvaluation]) -> Routing {
-    let accuracy = evaluations
-        .iter()
-        .map(|e| {
-            let rows: Vec<bool> =
-                e.classes.iter().flat_map(|c| c.images.iter().map(|r| r.routed_class == c.class)).collect();
-            (!rows.is_empty()).then(|| rows.iter().filter(|r| **r).count() as f64 / rows.len() as f64)
-        })
-        .collect();
     let mut confusion: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     for c in evaluations.last().into_iter().flat_map(|e| &e.classes) {
         for r in &c.images {
@@ -267,11 +259,10 @@ fn routing(evaluations: &[StageEvaluation]) -> Routing {
         }
     }
     let checks = || evaluations.iter().map(|e| e.shortlist);
-    let fraction = |c: ShortlistCheck| (c.images > 0).then(|| c.changed as f64 / c.images as f64);
     Routing {
-        accuracy,
+        accuracy: evaluations.iter().map(StageEvaluation::routing_accuracy).collect(),
         confusion,
-        shortlist_changed: checks().map(|c| c.and_then(fraction)).collect(),
+        shortlist_changed: checks().map(|c| c.and_then(ShortlistCheck::fraction)).collect(),
         shortlist_images: checks().map(|c| c.map_or(0, |c| c.images)).collect(),
     }
 }

@@ -91,6 +91,15 @@ pub struct StageEvaluation {
     pub shortlist: Option<ShortlistCheck>,
 }
 
+impl StageEvaluation {
+    /// Fraction of test images that are routed to their class; `None` without an image.
+    pub fn routing_accuracy(&self) -> Option<f64> {
+        let right = || self.classes.iter().flat_map(|c| c.images.iter().map(|i| i.routed_class == c.class));
+        let images = right().count();
+        (images > 0).then(|| right().filter(|r| *r).count() as f64 / images as f64)
+    }
+}
+
 /// The metrics of every class and use, in the order of tables.
 pub(crate) const METRICS: [&str; 7] =
     ["image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro"];

@@ -17,6 +17,13 @@ pub struct ShortlistCheck {
     pub changed: usize,
 }
 
+impl ShortlistCheck {
+    /// The fraction of the compared images that are routed to another class; `None` where none was compared.
+    pub fn fraction(self) -> Option<f64> {
+        (self.images > 0).then(|| self.changed as f64 / self.images as f64)
+    }
+}
+
 /// The [`COMPARED`] images whose hash of class and name is lowest, by class: a sample that looks random, is the same in every run and
 /// keeps most of its images when classes are added.
 fn sample(classes: &[ClassEvaluation]) -> BTreeMap<&str, Vec<usize>> {

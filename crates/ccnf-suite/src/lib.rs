@@ -25,7 +25,7 @@ pub use folder::{Manifest, SuiteFolder};
 pub use models::{model, models};
 pub use plan::{Cell, Plan, PlannedRun, Planner, WaitingRun};
 pub use progress::{JsonLines, Progress};
-pub use report::{Report, ReportOptions};
+pub use report::{ReportOptions, write_report};
 pub use results::{Missing, Results, results_schema};
 pub use run_one::run_one;
 pub use spec::{EqualMemory, ModelSpec, ProtocolSpec, SuiteSpec, suite_schema};

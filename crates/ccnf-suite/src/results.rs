@@ -3,7 +3,7 @@
 use crate::collect::Collected;
 use crate::folder::SuiteFolder;
 use crate::plan::PlannedRun;
-use crate::statistics::{Comparison, DRAWS, Table, groups, table};
+use crate::statistics::{Comparison, DRAWS, Group, Table, table};
 use ccnf_core::schemars::{JsonSchema, schema_for};
 use ccnf_core::{Error, ErrorKind, Result, write_atomic};
 use ccnf_engine::Number;
@@ -44,8 +44,7 @@ pub fn results_schema() -> serde_json::Value {
 
 impl Results {
     /// The tables of everything that has finished.
-    pub fn new(collected: &Collected) -> Result<Results> {
-        let groups = groups(collected)?;
+    pub(crate) fn new(collected: &Collected, groups: &[Group<'_>]) -> Result<Results> {
         let order: Vec<String> = collected.spec.models.iter().map(|m| m.name.clone()).collect();
         let missing = collected.missing().map(|(run, reason)| Missing { run, reason });
         Ok(Results {
@@ -59,7 +58,7 @@ impl Results {
     }
 
     /// Writes results.json, results.csv, pairs.csv and timing.csv.
-    pub fn write(&self, folder: &SuiteFolder, collected: &Collected) -> Result<()> {
+    pub(crate) fn write(&self, folder: &SuiteFolder, collected: &Collected) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|e| Error::new(ErrorKind::Contract, e.to_string()))?
             + "\n";

@@ -7,8 +7,8 @@ use crate::watch::Board;
 use ccnf_core::{Error, ErrorKind, Result};
 use ccnf_engine::Observer;
 use ccnf_suite::{
-    Collected, JsonLines, Local, Planner, Report, ReportOptions, Results, Slurm, SuiteFolder, SuiteSpec,
-    default_jobs, state, this_program,
+    Collected, JsonLines, Local, Planner, ReportOptions, Slurm, SuiteFolder, SuiteSpec, default_jobs, state,
+    this_program, write_report,
 };
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -76,11 +76,8 @@ fn hand_over(args: &CompareArgs, planner: &Planner<'_>, folder: &SuiteFolder) ->
 
 /// Writes tables and report; prints leader board, answer, what is missing, and where to look.
 fn finish(folder: &SuiteFolder, collected: &Collected) -> Result<()> {
-    let results = Results::new(collected)?;
-    results.write(folder, collected)?;
-    let report = Report::new(collected, &results, ReportOptions::default())?;
-    report.write(folder)?;
-    let mut text = format!("{}look at: {}\n", report.text, folder.file("report.html").display());
+    let (results, boards) = write_report(collected, folder, ReportOptions::default())?;
+    let mut text = format!("{}look at: {}\n", boards, folder.file("report.html").display());
     for m in &results.missing {
         text += &format!("in no table: {}: {}\n", m.run, m.reason);
     }
@@ -143,9 +140,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     if args.out.is_some() {
         out.takes_report(&collected.spec)?;
     }
-    let results = Results::new(&collected)?;
-    results.write(&out, &collected)?;
-    Report::new(&collected, &results, ReportOptions { pictures: !args.no_pictures })?.write(&out)?;
+    write_report(&collected, &out, ReportOptions { pictures: !args.no_pictures })?;
     if let Some(logs) = &args.tensorboard {
         for (planned, run) in collected.finished() {
             let cell = &planned.cell;

@@ -3,6 +3,7 @@
 use super::proto::Value;
 use crate::events::total_loss;
 use crate::score_stage::StageEvaluation;
+use crate::shortlist::ShortlistCheck;
 use ccnf_core::StepReport;
 use std::collections::BTreeMap;
 
@@ -38,11 +39,9 @@ pub(super) fn of_evaluation(group: &str, evaluation: &StageEvaluation) -> Vec<Va
         out.push(Value::scalar(format!("{group}_mean/{name}"), mean));
         out.extend(values.iter().map(|(class, v)| Value::scalar(format!("{group}/{name}/{class}"), *v)));
     }
-    let share = |part: usize, of: usize| (of > 0).then(|| part as f64 / of as f64);
-    let rows = || evaluation.classes.iter().flat_map(|c| c.images.iter().map(|i| i.routed_class == c.class));
     let routing = [
-        ("accuracy", share(rows().filter(|right| *right).count(), rows().count())),
-        ("shortlist_changed", evaluation.shortlist.and_then(|s| share(s.changed, s.images))),
+        ("accuracy", evaluation.routing_accuracy()),
+        ("shortlist_changed", evaluation.shortlist.and_then(ShortlistCheck::fraction)),
     ];
     for (name, value) in routing {
         out.extend(value.map(|v| Value::scalar(format!("{group}_mean/routing.{name}"), v)));
@@ -55,7 +54,6 @@ mod tests {
     use super::*;
     use crate::metrics::Number;
     use crate::score_stage::{ClassEvaluation, ImageRow};
-    use crate::shortlist::ShortlistCheck;
 
     fn pairs(values: &[Value]) -> Vec<(&str, f32)> {
         values.iter().map(|v| (v.tag.as_str(), v.simple_value.unwrap())).collect()

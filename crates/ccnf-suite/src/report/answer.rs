@@ -1,5 +1,6 @@
 //! The answer in words: what the numbers of a table allow to say, and no more.
 
+use super::counted;
 use crate::results::Results;
 use crate::statistics::{Interval, Row, Table, Verdict};
 use ccnf_engine::Number;
@@ -51,7 +52,12 @@ pub(crate) fn of_table(table: &Table) -> String {
     let Some(best) = rows.first() else { return format!("No run of {} has finished.", table.name) };
     let Some(q) = best.quality.get("given") else { return String::new() };
     let classes: usize = table.tasks.iter().map(Vec::len).sum();
-    let head = format!("{} ({classes} classes in {} tasks)", table.name, table.tasks.len());
+    let head = format!(
+        "{} ({} in {})",
+        table.name,
+        counted(classes, "class", "classes"),
+        counted(table.tasks.len(), "task", "tasks")
+    );
     let Some(highest) = q.accuracy.value.value else {
         let why: Vec<String> = table.left_out.iter().map(|(c, why)| format!("{c}: {why}")).collect();
         return format!("{head}: image AUROC is not defined ({}).", and(&why));

@@ -59,7 +59,9 @@ pub(crate) fn leader_board(table: &Table, seconds: &Seconds) -> Sheet {
     ];
     let mut sheet = Sheet::new(table.name.clone(), columns);
     let rows = ranked(table);
-    let highest = rows.first().map(|r| r.model.clone());
+    let value = |r: &Row| r.quality.get("given").and_then(|q| q.accuracy.value.value);
+    let highest = rows.first().and_then(|r| value(r));
+    let first = |r: &Row| highest.is_some() && value(r) == highest;
     for row in rows {
         let of = |class: &str, f: &dyn Fn(&crate::statistics::Quality) -> Cell| {
             row.quality.get(class).map_or_else(|| Cell::undefined("no run"), f)
@@ -73,7 +75,7 @@ pub(crate) fn leader_board(table: &Table, seconds: &Seconds) -> Sheet {
         sheet.push([
             Cell::text(row.model.clone()),
             Cell::number(row.runs.len() as f64, 0),
-            if highest.as_ref() == Some(&row.model) { accuracy.best() } else { accuracy },
+            if first(row) { accuracy.best() } else { accuracy },
             of("given", &|q| interval(&q.forgetting, 100.0, 1)),
             spread(row, "image_auroc.given.base_final", 3),
             spread(row, "image_auroc.given.new_final", 3),
@@ -90,30 +92,17 @@ pub(crate) fn leader_board(table: &Table, seconds: &Seconds) -> Sheet {
     sheet
 }
 
-/// What terminals show: the leader board's first columns.
-pub(crate) fn short_board(table: &Table) -> Sheet {
-    let columns =
-        ["image AUROC", "forgetting (points)", "routed AUROC", "bytes per class"].map(Column::number);
-    let mut sheet = Sheet::new(
-        table.name.clone(),
-        [Column::text("model")].into_iter().chain(columns).chain([Column::text("certificate")]),
-    );
-    for row in ranked(table) {
-        let of = |class: &str, f: &dyn Fn(&crate::statistics::Quality) -> Cell| {
-            row.quality.get(class).map_or_else(|| Cell::undefined("no run"), f)
-        };
-        sheet.push([
-            Cell::text(row.model.clone()),
-            of("given", &|q| interval(&q.accuracy, 1.0, 3)),
-            of("given", &|q| interval(&q.forgetting, 100.0, 1)),
-            of("routed", &|q| interval(&q.accuracy, 1.0, 3)),
-            Cell::shown(row.class_bytes, bytes(row.class_bytes)),
-            Cell::text(match row.certificate {
-                None => "one stage",
-                Some(true) => "holds",
-                Some(false) => "does not hold",
-            }),
-        ]);
+/// The columns that a terminal has room for.
+const SHORT: [&str; 6] =
+    ["model", "image AUROC", "forgetting", "routed AUROC", "bytes per class", "certificate"];
+
+/// What terminals show of a leader board.
+pub(crate) fn short_board(board: &Sheet) -> Sheet {
+    let keep: Vec<usize> =
+        (0..board.columns.len()).filter(|c| SHORT.contains(&board.columns[*c].title.as_str())).collect();
+    let mut sheet = Sheet::new(board.caption.clone(), keep.iter().map(|c| board.columns[*c].clone()));
+    for row in &board.rows {
+        sheet.push(keep.iter().filter_map(|c| row.get(*c).cloned()));
     }
     sheet
 }

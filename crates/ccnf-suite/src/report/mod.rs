@@ -29,87 +29,96 @@ impl Default for ReportOptions {
 }
 
 /// The report of a suite in all its forms.
-#[derive(Debug, Clone)]
-pub struct Report {
+struct Forms {
     /// A self-contained page.
-    pub html: String,
+    page: Page,
     /// Answer and tables for a README or a notebook.
-    pub markdown: String,
+    markdown: String,
     /// The tables for a paper (booktabs).
-    pub latex: String,
+    latex: String,
     /// The leader boards as CSV, by file name.
-    pub csv: BTreeMap<String, String>,
-    /// Answer and leader board for a terminal.
-    pub text: String,
+    csv: BTreeMap<String, String>,
+    /// Leader board and answer for a terminal.
+    text: String,
 }
 
-impl Report {
-    /// Makes the report of what has been collected.
-    pub fn new(collected: &Collected, results: &Results, options: ReportOptions) -> Result<Report> {
-        let groups = groups(collected)?;
+/// Writes tables and report of what has been collected into `folder`: results.json, results.csv, pairs.csv, timing.csv, report.html, report.md,
+/// report.tex and a CSV file per leader board. Returns them with what a terminal shows: leader boards and answers.
+pub fn write_report(
+    collected: &Collected,
+    folder: &SuiteFolder,
+    options: ReportOptions,
+) -> Result<(Results, String)> {
+    let groups = groups(collected)?;
+    let results = Results::new(collected, &groups)?;
+    results.write(folder, collected)?;
+    let forms = Forms::new(collected, &results, &groups, options)?;
+    write_atomic(&folder.file("report.html"), forms.page.to_html().as_bytes())?;
+    write_atomic(&folder.file("report.md"), forms.markdown.as_bytes())?;
+    write_atomic(&folder.file("report.tex"), forms.latex.as_bytes())?;
+    forms.csv.iter().try_for_each(|(name, text)| write_atomic(&folder.file(name), text.as_bytes()))?;
+    Ok((results, forms.text))
+}
+
+impl Forms {
+    fn new(
+        collected: &Collected,
+        results: &Results,
+        groups: &[Group<'_>],
+        options: ReportOptions,
+    ) -> Result<Forms> {
         let title = format!("{}: comparison of {} models", results.suite, collected.spec.models.len());
-        let mut page = Page::new(title.clone());
-        let (mut markdown, mut latex, mut text) = (format!("# {title}\n\n"), String::new(), String::new());
-        let mut csv = BTreeMap::new();
+        let mut forms = Forms {
+            page: Page::new(title.clone()),
+            markdown: format!("# {title}\n\n"),
+            latex: String::new(),
+            csv: BTreeMap::new(),
+            text: String::new(),
+        };
+        let Forms { page, markdown, latex, csv, text } = &mut forms;
         if !results.about.is_empty() {
             page.lead(results.about.clone());
-            markdown += &format!("{}\n\n", results.about);
+            *markdown += &format!("{}\n\n", results.about);
         }
-        for table in &results.tables {
-            let answer = answer::of_table(table);
+        let answers: Vec<String> = results.tables.iter().map(answer::of_table).collect();
+        for answer in &answers {
             page.lead(answer.clone());
-            markdown += &format!("{answer}\n\n");
+            *markdown += &format!("{answer}\n\n");
         }
         if !results.missing.is_empty() {
-            page.lead(
-                Text::from(format!("{} of the suite's runs are in no table: ", results.missing.len()))
-                    .link("see why", "#not-in-the-tables"),
+            let lead = format!(
+                "{} in no table: ",
+                counted(results.missing.len(), "run of the suite is", "runs of the suite are")
             );
+            page.lead(Text::from(lead).link("see why", "#not-in-the-tables"));
         }
-        for (table, group) in results.tables.iter().zip(&groups) {
+        for (i, (table, group)) in results.tables.iter().zip(groups).enumerate() {
             let seconds = seconds(group)?;
-            let sheet = board::leader_board(table, &seconds);
-            section(&mut page, table, group, &seconds, options)?;
-            markdown += &format!("{}\n{}\n\n", sheet.to_markdown(), answer::of_seeds(table));
-            latex += &format!("{}\n", sheet.to_latex());
-            let (name, mut file) = (file_name(&table.name), format!("board-{}.csv", file_name(&table.name)));
-            (2..)
-                .take_while(|i| {
-                    let taken = csv.contains_key(&file);
-                    if taken {
-                        file = format!("board-{name}-{i}.csv");
-                    }
-                    taken
-                })
-                .for_each(drop);
-            csv.insert(file, sheet.to_csv());
-            text += &format!(
-                "{}\n{}\n\n",
-                board::short_board(table).to_markdown().trim_end(),
-                answer::of_table(table)
-            );
+            let board = board::leader_board(table, &seconds);
+            section(page, table, group, &board, &seconds, options)?;
+            *markdown += &format!("{}\n{}\n\n", board.to_markdown(), answer::of_seeds(table));
+            *latex += &format!("{}\n", board.to_latex());
+            csv.insert(format!("board-{}-{}.csv", i + 1, file_name(&table.name)), board.to_csv());
+            *text += &format!("{}\n{}\n\n", board::short_board(&board).to_markdown().trim_end(), answers[i]);
         }
         let orders = answer::of_orders(results);
         if !orders.is_empty() {
             page.section("Class order")
                 .paragraph("The same classes in another order, each with its 95 % interval.")
                 .list(orders.clone());
-            markdown += "## Class order\n\n";
-            orders.iter().for_each(|o| markdown += &format!("- {o}\n"));
+            *markdown += "## Class order\n\n";
+            orders.iter().for_each(|o| *markdown += &format!("- {o}\n"));
         }
-        missing(&mut page, &mut markdown, results);
-        method(&mut page, results);
-        provenance(&mut page, collected, results)?;
-        Ok(Report { html: page.to_html(), markdown, latex, csv, text })
+        missing(page, markdown, results);
+        method(page, results);
+        provenance(page, collected, results)?;
+        Ok(forms)
     }
+}
 
-    /// Writes report.html, report.md, report.tex and the leader boards into the suite's folder.
-    pub fn write(&self, folder: &SuiteFolder) -> Result<()> {
-        write_atomic(&folder.file("report.html"), self.html.as_bytes())?;
-        write_atomic(&folder.file("report.md"), self.markdown.as_bytes())?;
-        write_atomic(&folder.file("report.tex"), self.latex.as_bytes())?;
-        self.csv.iter().try_for_each(|(name, text)| write_atomic(&folder.file(name), text.as_bytes()))
-    }
+/// `1 class`, `3 classes`.
+pub(crate) fn counted(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 fn file_name(name: &str) -> String {
@@ -122,9 +131,10 @@ fn missing(page: &mut Page, markdown: &mut String, results: &Results) {
     }
     let lines: Vec<String> = results.missing.iter().map(|m| format!("{}: {}", m.run, m.reason)).collect();
     let section = page.section("Not in the tables");
-    section.notice(format!("{} runs of the suite are in no table; they are in no mean either.", lines.len()));
+    let runs = counted(lines.len(), "run of the suite is", "runs of the suite are");
+    section.notice(format!("{runs} in no table and in no mean."));
     section.list(lines.clone());
-    *markdown += &format!("{} runs are in no table:\n\n", lines.len());
+    *markdown += &format!("{runs} in no table:\n\n");
     lines.iter().for_each(|l| *markdown += &format!("- {}\n", l.replace('\n', " ")));
     markdown.push('\n');
 }
@@ -146,12 +156,13 @@ fn section(
     page: &mut Page,
     table: &Table,
     group: &Group<'_>,
+    board: &ccnf_chart::Table,
     seconds: &Seconds,
     options: ReportOptions,
 ) -> Result<()> {
     let ranked = answer::ranked(table);
     let s = page.section(format!("Leader board: {}", table.name));
-    s.table(board::leader_board(table, seconds));
+    s.table(board.clone());
     s.paragraph(answer::of_seeds(table));
     for figure in figures::intervals(table) {
         s.figure(figure);

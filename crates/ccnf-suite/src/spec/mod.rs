@@ -1,9 +1,10 @@
 //! What a suite file says: which models meet which protocols, in which class orders, with which seeds.
 
+mod check;
+
 use ccnf_core::schemars::{JsonSchema, schema_for};
 use ccnf_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A suite: a grid of models x protocols x class orders x seeds.
@@ -158,108 +159,6 @@ impl SuiteSpec {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the suite", path, e))?;
         SuiteSpec::parse(&text, &path.display().to_string())
     }
-
-    fn check(&self) -> Result<()> {
-        let wrong = |message: String| Err(Error::new(ErrorKind::Config, message));
-        let plain = |name: &str| {
-            name.len() <= 80
-                && name.starts_with(char::is_alphanumeric)
-                && name.chars().all(|c| c.is_alphanumeric() || "-_.+, ()".contains(c))
-        };
-        if !plain(&self.name) {
-            return wrong(format!(
-                "key `name`: `{}` is not a name of letters, digits, spaces and `-_.,+()`",
-                self.name
-            ));
-        }
-        if self.threads == 0 {
-            return wrong("key `threads`: a run has at least one thread".into());
-        }
-        if self.models.is_empty() {
-            return Err(Error::new(ErrorKind::Config, "the grid is empty: the suite has no model")
-                .help("add one: [[models]] model = \"ccnf-best\""));
-        }
-        let mut names = BTreeSet::new();
-        for m in &self.models {
-            if !plain(&m.name) {
-                return wrong(format!(
-                    "key `models.name`: `{}` is not a name of letters, digits, spaces and `-_.,+()`",
-                    m.name
-                ));
-            }
-            if !names.insert(m.name.as_str()) {
-                return Err(Error::new(ErrorKind::Config, format!("two models are called `{}`", m.name))
-                    .help("give one of them a `name` of its own"));
-            }
-        }
-        let of_grid = |t: &toml::Table, key: &str| t.keys().any(|k| k.split('.').next() == Some(key));
-        if of_grid(&self.config, "seed") || self.models.iter().any(|m| of_grid(&m.set, "seed")) {
-            return wrong("key `seed` belongs to no run alone: the suite's seeds stand in `seeds`".into());
-        }
-        if let Some(m) =
-            self.models.iter().find(|m| of_grid(&m.set, "protocol") || of_grid(&m.set, "dataset"))
-        {
-            return wrong(format!(
-                "model `{}`: its `set` changes protocol or dataset, so that it could not be compared with the others",
-                m.name
-            ));
-        }
-        for m in &self.models {
-            if let Some(e) =
-                m.equal_memory.as_ref().filter(|e| !names.contains(e.to.as_str()) || e.to == m.name)
-            {
-                return wrong(format!("key `models.equal_memory.to`: there is no other model `{}`", e.to));
-            }
-        }
-        let waits = |name: &str| self.models.iter().any(|m| m.name == name && m.equal_memory.is_some());
-        if let Some(m) = self.models.iter().find(|m| m.equal_memory.as_ref().is_some_and(|e| waits(&e.to))) {
-            return wrong(format!(
-                "key `models.equal_memory.to`: `{}` is measured by a model that waits itself",
-                m.name
-            ));
-        }
-        let seeds = |key: &str, seeds: &[u64]| match seeds.is_empty() {
-            true => wrong(format!("the grid is empty: key `{key}` has no seed")),
-            false if seeds.iter().collect::<BTreeSet<_>>().len() < seeds.len() => {
-                wrong(format!("key `{key}`: a seed comes twice"))
-            }
-            false => Ok(()),
-        };
-        seeds("seeds", &self.seeds)?;
-        let mut protocols = BTreeSet::new();
-        for p in &self.protocols {
-            let key = |key: &str| format!("protocols.{}.{key}", p.name);
-            if !plain(&p.name) || !protocols.insert(p.name.as_str()) {
-                return wrong(format!(
-                    "key `protocols.name`: `{}` comes twice or is not a plain name",
-                    p.name
-                ));
-            }
-            if p.orders.is_empty() || p.orders.iter().collect::<BTreeSet<_>>().len() < p.orders.len() {
-                return wrong(format!("key `{}`: at least one order, and none twice", key("orders")));
-            }
-            if let Some(s) = &p.seeds {
-                seeds(&key("seeds"), s)?;
-            }
-            if p.preset.is_some() && p.tasks.is_some() {
-                return wrong(format!("key `{}`: give either `preset` or `tasks`, not both", key("tasks")));
-            }
-            for name in p.models.iter().flatten() {
-                if !names.contains(name.as_str()) {
-                    let all: Vec<&str> = names.iter().copied().collect();
-                    return Err(Error::new(
-                        ErrorKind::Config,
-                        format!("key `{}`: there is no model `{name}`", key("models")),
-                    )
-                    .help(format!("the suite's models: {}", all.join(", "))));
-                }
-            }
-            if p.models.as_ref().is_some_and(Vec::is_empty) {
-                return wrong(format!("the grid is empty: key `{}` names no model", key("models")));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl ModelSpec {
@@ -293,10 +192,6 @@ pub fn suite_schema() -> serde_json::Value {
 mod tests {
     use super::*;
 
-    fn error(text: &str) -> String {
-        SuiteSpec::parse(text, "test").unwrap_err().to_string()
-    }
-
     #[test]
     fn rows_are_named_after_what_they_run() {
         let text = "name = \"s\"\n[[models]]\nmodel = \"ccnf\"\n[[models]]\nconfig = \"a/mine.toml\"\n[[models]]\nname = \"x\"\nmodel = \"ccnf\"";
@@ -316,41 +211,5 @@ mod tests {
                 crate::model(model).unwrap();
             }
         }
-    }
-
-    #[test]
-    fn what_cannot_be_run_is_an_error_that_names_the_key() {
-        let head = "name = \"s\"\n";
-        let one = "[[models]]\nmodel = \"ccnf\"\n";
-        assert!(error(head).contains("the grid is empty"));
-        assert!(error(&format!("{head}seeds = []\n{one}")).contains("the grid is empty: key `seeds`"));
-        assert!(error(&format!("{head}seeds = [1, 1]\n{one}")).contains("a seed comes twice"));
-        assert!(error(&format!("{head}{one}{one}")).contains("two models are called `ccnf`"));
-        assert!(error(&format!("{head}[[models]]\nname = \"a\"")).contains("has no config"));
-        assert!(
-            error(&format!("{head}{one}[[protocols]]\nname = \"p\"\nmodels = [\"b\"]"))
-                .contains("there is no model `b`")
-        );
-        assert!(
-            error(&format!("{head}{one}[[protocols]]\nname = \"p\"\norders = []"))
-                .contains("protocols.p.orders")
-        );
-        assert!(
-            error(&format!("{head}{one}equal_memory = {{ to = \"ccnf\" }}"))
-                .contains("no other model `ccnf`")
-        );
-        assert!(error(&format!("{head}colour = 1\n{one}")).contains("colour"));
-        assert!(error(&format!("{head}{one}set = {{ seed = 1 }}")).contains("stand in `seeds`"));
-        assert!(
-            error(&format!("{head}{one}set = {{ \"protocol.preset\" = \"x\" }}"))
-                .contains("could not be compared")
-        );
-        let both = "[[protocols]]\nname = \"p\"\npreset = \"x\"\ntasks = [[\"a\"]]";
-        assert!(error(&format!("{head}{one}{both}")).contains("either `preset` or `tasks`"));
-        let two = "[[models]]\nname = \"b\"\nmodel = \"ccnf\"\nequal_memory = { to = \"ccnf\" }\n";
-        assert!(
-            error(&format!("{head}{one}equal_memory = {{ to = \"b\" }}\n{two}")).contains("waits itself")
-        );
-        assert!(error("name = \"../x\"\n[[models]]\nmodel = \"ccnf\"").contains("not a name"));
     }
 }
