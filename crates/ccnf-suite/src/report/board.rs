@@ -45,7 +45,7 @@ pub(crate) fn leader_board(table: &Table, seconds: &Seconds) -> Sheet {
         Column::text("model"),
         Column::number("runs").help("seeds"),
         Column::number("image AUROC").help("mean over all classes after the last task, class given; 95 % interval over test images and seeds"),
-        Column::number("forgetting").help("points of image AUROC that earlier classes lost since they were learnt, class given; 95 % interval"),
+        Column::number("forgetting (points)").help("points of image AUROC that earlier classes lost since they were learnt, class given; 95 % interval"),
         Column::number("base").help("image AUROC after the last task, classes of the first task"),
         Column::number("new").help("image AUROC after the last task, classes of later tasks"),
         Column::number("FM").help("forgetting measure of Chaudhry et al. 2018: best value before the last task minus the last"),
@@ -94,7 +94,7 @@ pub(crate) fn leader_board(table: &Table, seconds: &Seconds) -> Sheet {
 
 /// The columns that a terminal has room for.
 const SHORT: [&str; 6] =
-    ["model", "image AUROC", "forgetting", "routed AUROC", "bytes per class", "certificate"];
+    ["model", "image AUROC", "forgetting (points)", "routed AUROC", "bytes per class", "certificate"];
 
 /// What terminals show of a leader board.
 pub(crate) fn short_board(board: &Sheet) -> Sheet {
