@@ -1,11 +1,10 @@
-//! Tasks of the developers: `cargo xtask bench [NAME…]`, `cargo xtask counts`, `cargo xtask gap`, `cargo xtask results`.
+//! Tasks of the developers: `cargo xtask bench [NAME…]`, `cargo xtask counts`, `cargo xtask gap`.
 
 mod bench;
 mod cargo;
 mod counts;
 mod document;
 mod gap;
-mod results;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -26,8 +25,6 @@ enum Task {
     Bench(bench::Options),
     /// Counts the instructions of a few pieces of work under valgrind and compares them with benches/instruction-counts.json.
     Counts(counts::Options),
-    /// Runs every model on the real images with several seeds and writes the tables of docs/results.md.
-    Results(results::Options),
     /// Prints how much of what new classes need their rows cannot say, from three run folders (docs/runs.md).
     Gap(gap::Options),
 }
@@ -36,7 +33,6 @@ fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Bench(options) => bench::run(&options),
         Task::Counts(options) => counts::run(&options),
-        Task::Results(options) => results::run(&options),
         Task::Gap(options) => gap::run(&options),
     };
     match done {

@@ -3,7 +3,7 @@
 use crate::assembly::{Assembly, build_model};
 use crate::checkpoint::{Checkpoint, read_checkpoint};
 use crate::evaluate::{run_config, same_encoder, stage_path};
-use crate::folder::read_json;
+use crate::finished::FinishedRun;
 use crate::fuse::{FusedMap, fuse};
 use crate::metrics::{MetricsFile, Number};
 use crate::score_stage::{NO_PIXEL_LABELS, Scoring, metric_error, pixels};
@@ -44,7 +44,7 @@ impl Reopened {
     /// Opens the folder of a finished run; `sets` override values of its configuration, such as the place of the images.
     pub fn open(folder: &Path, sets: &[String]) -> Result<Reopened> {
         let config = run_config(folder, sets)?;
-        let metrics = read_json::<MetricsFile>(&folder.join("metrics.json"))?.ok_or_else(|| {
+        let metrics = FinishedRun::open(folder)?.map(|run| run.metrics).ok_or_else(|| {
             Error::new(ErrorKind::Usage, format!("the run in `{}` has not finished", folder.display()))
                 .help("run it to its end first: `ccnf run … --out DIR`")
         })?;

@@ -91,8 +91,10 @@ fn finish(folder: &SuiteFolder, collected: &Collected) -> Result<()> {
 
 fn show_plan(planner: &Planner<'_>, folder: &SuiteFolder) -> Result<()> {
     let plan = planner.plan()?;
-    let mut text =
-        format!("{} runs into {}\n", plan.runs.len() + plan.waiting.len(), folder.path().display());
+    let mut text = match plan.runs.len() + plan.waiting.len() {
+        1 => format!("1 run into {}\n", folder.path().display()),
+        n => format!("{n} runs into {}\n", folder.path().display()),
+    };
     for run in &plan.runs {
         text += &format!("{}  {}: {}\n", run.id, run.cell, state(folder, run));
     }
