@@ -3,8 +3,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::Stateful;
 use ccnf_tensor::dfdx::prelude::{HasShape, TryMatMul};
-use ccnf_tensor::ops::{Film, Grid, Index, RowTable};
-use ccnf_tensor::{Mat, Scalar, Shareable, Streams, Var, VarVec, constant};
+use ccnf_tensor::ops::{self, Film, Grid, Index, Layer, RowTable};
+use ccnf_tensor::{Mat, Owner, Param, Scalar, Shareable, Streams, Var, VarVec, constant};
 use std::sync::Arc;
 
 /// The condition of a batch of tokens for one coupling block. Everything that depends only on the class or only on the position
@@ -20,6 +20,27 @@ pub struct BlockCondition {
     pub film: Vec<Film>,
     /// The class whose private part of the block all tokens use ([`Coupling::grow`]); `None`: the shared block.
     pub private: Option<Arc<str>>,
+}
+
+impl BlockCondition {
+    /// The first layer of a subnet under the condition, `W [x_a, class row, position code] + b`, without activation and modulation.
+    /// `weight` is `[out, inputs + class_width + position_width]`, `bias` `[1, out]`; `x_a` are the first `inputs` dims of a token.
+    ///
+    /// The columns for class and position are multiplied once per class and position and not once per token, which is exact by linearity.
+    pub fn input_layer(&self, weight: &Var, bias: &Var, inputs: usize) -> Result<Layer> {
+        let width = |t: &Option<RowTable>| t.as_ref().map_or(0, |t| t.table.shape().1);
+        let parts = ops::split_cols(weight, &[inputs, width(&self.class), width(&self.position)])?;
+        let mut layer = Layer::new(parts[0].clone(), bias.clone());
+        if let Some(class) = &self.class {
+            let table = ops::linear(&class.table, &parts[1], Some(bias))?;
+            layer.tables = vec![RowTable { table, index: class.index.clone() }];
+        }
+        if let Some(position) = &self.position {
+            let table = ops::linear(&position.table, &parts[2], None)?;
+            layer.tables.push(RowTable { table, index: position.index.clone() });
+        }
+        Ok(layer)
+    }
 }
 
 /// What one coupling gives.
@@ -52,6 +73,18 @@ pub struct CouplingSpec {
     pub streams: Streams,
 }
 
+impl CouplingSpec {
+    /// A weight that all classes share, `[rows, cols]`, called `scope.name`: uniform in `[-bound, bound)`, from the stream of its name.
+    pub fn weight(&self, name: &str, rows: usize, cols: usize, bound: f32) -> Result<Param> {
+        shared_weight(&self.streams, format!("{}.{name}", self.scope), (rows, cols), bound)
+    }
+}
+
+fn shared_weight(streams: &Streams, name: String, shape: (usize, usize), bound: f32) -> Result<Param> {
+    let values = streams.uniform(&name, shape.0 * shape.1, bound);
+    Ok(Param::weight(name, Owner::Shared, values, shape.0, shape.1)?)
+}
+
 /// One invertible step of a flow, registered as kind `coupling`.
 ///
 /// Contract: `x`, `y` are `[N, D]`; tokens are independent, or, for a coupling that [needs whole maps](Coupling::needs_maps), maps are;
@@ -79,7 +112,8 @@ pub trait Coupling: Stateful + Shareable {
     fn begin_step(&mut self, _step: Option<u64>) -> Result<()> {
         Ok(())
     }
-    /// Turns everything that still moves in a forward (spectral norm, warm-up) into plain weights, for freezing.
+    /// Turns everything that still moves in a forward (spectral norm, warm-up) into plain weights, for freezing. A coupling in which
+    /// nothing moves leaves this and the next two methods as they are.
     fn bake(&mut self) -> Result<()> {
         Ok(())
     }
@@ -122,6 +156,13 @@ pub struct ConditionerSpec {
     pub dim: usize,
     /// Random streams.
     pub streams: Streams,
+}
+
+impl ConditionerSpec {
+    /// A weight that all classes share, `[rows, cols]`, called `scope.name`: uniform in `[-bound, bound)`, from the stream of its name.
+    pub fn weight(&self, name: &str, rows: usize, cols: usize, bound: f32) -> Result<Param> {
+        shared_weight(&self.streams, format!("{}.{name}", self.scope), (rows, cols), bound)
+    }
 }
 
 /// Class id -> what the subnets see, registered as kind `conditioner`. Grows by one class at a time.

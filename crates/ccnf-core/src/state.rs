@@ -15,6 +15,82 @@ pub trait Stateful {
     fn params_mut(&mut self) -> Vec<&mut Param>;
 }
 
+impl Stateful for Param {
+    fn params(&self) -> Vec<&Param> {
+        vec![self]
+    }
+    fn params_mut(&mut self) -> Vec<&mut Param> {
+        vec![self]
+    }
+}
+
+impl<T: Stateful> Stateful for [T] {
+    fn params(&self) -> Vec<&Param> {
+        self.iter().flat_map(T::params).collect()
+    }
+    fn params_mut(&mut self) -> Vec<&mut Param> {
+        self.iter_mut().flat_map(T::params_mut).collect()
+    }
+}
+
+/// Collections of what has tensors: all of them, in order.
+macro_rules! collections {
+    ($([$($size:tt)*] $t:ty;)*) => { $(
+        impl<T: Stateful, $($size)*> Stateful for $t {
+            fn params(&self) -> Vec<&Param> {
+                self.as_slice().params()
+            }
+            fn params_mut(&mut self) -> Vec<&mut Param> {
+                self.as_mut_slice().params_mut()
+            }
+        }
+    )* };
+}
+
+collections! {
+    [] Vec<T>;
+    [] Option<T>;
+    [const N: usize] [T; N];
+}
+
+/// [`Stateful`] for a struct whose tensors are in the fields named: each a [`Param`], something stateful, or a `Vec`, `Option` or array of
+/// such. Both methods then list the same tensors in the same order.
+///
+/// ```
+/// use ccnf_core::Stateful;
+/// use ccnf_core::ccnf_tensor::{Owner, Param};
+///
+/// struct Linear {
+///     weight: Param,
+///     bias: Option<Param>,
+/// }
+/// ccnf_core::stateful!(Linear { weight, bias });
+///
+/// let weight = Param::weight("weight", Owner::Shared, vec![1.0, 2.0], 1, 2)?;
+/// let mut linear = Linear { weight, bias: None };
+/// assert_eq!(linear.params().len(), 1);
+/// linear.bias = Some(Param::weight("bias", Owner::Shared, vec![0.0], 1, 1)?);
+/// assert_eq!(linear.params_mut()[1].name(), "bias");
+/// # Ok::<(), ccnf_core::Error>(())
+/// ```
+#[macro_export]
+macro_rules! stateful {
+    ($t:ty { $($field:ident),+ $(,)? }) => {
+        impl $crate::Stateful for $t {
+            fn params(&self) -> Vec<&$crate::ccnf_tensor::Param> {
+                let mut all = vec![];
+                $( all.extend($crate::Stateful::params(&self.$field)); )+
+                all
+            }
+            fn params_mut(&mut self) -> Vec<&mut $crate::ccnf_tensor::Param> {
+                let mut all = vec![];
+                $( all.extend($crate::Stateful::params_mut(&mut self.$field)); )+
+                all
+            }
+        }
+    };
+}
+
 /// A tensor by value, as a checkpoint holds it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredTensor {

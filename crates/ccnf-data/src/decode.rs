@@ -1,6 +1,6 @@
 //! Decoding of image and mask files to 8 bit.
 
-use ccnf_core::{Error, ErrorKind, Mask, Result, RgbImage, read_file};
+use ccnf_core::{Error, ErrorKind, Mask, OpenedImage, Result, RgbImage, read_file};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 use std::path::Path;
@@ -17,6 +17,18 @@ const MAX_ALLOCATION: u64 = MAX_PIXELS * 8 + (64 << 20);
 /// Reads and decodes the image file at `path`; see [`decode_image`].
 pub fn read_image(path: &Path) -> Result<RgbImage> {
     decode_image(&read_file(path)?, &path.display().to_string())
+}
+
+/// Reads and decodes the image file at `path` and hashes its bytes: what a dataset of files answers to `open`.
+pub fn open_image(path: &Path) -> Result<OpenedImage> {
+    let bytes = read_file(path)?;
+    let image = decode_image(&bytes, &path.display().to_string())?;
+    Ok(OpenedImage { image, content_hash: content_hash(&bytes) })
+}
+
+/// BLAKE3 of the bytes of an image file, or of the pixels of a generated image: [`OpenedImage::content_hash`].
+pub fn content_hash(bytes: &[u8]) -> [u8; 32] {
+    blake3::hash(bytes).into()
 }
 
 /// The size (width, height) of an image file, from its header: nothing is decoded. The limits are those of [`decode_image`].

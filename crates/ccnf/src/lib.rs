@@ -1,12 +1,16 @@
 //! What a plugin author depends on: traits, registry macros, tensors and image operations in one crate.
 //!
+//! `serde` and `schemars` are part of it: a config derives their traits with `crate = "ccnf::…"` and the plugin needs no other crate.
+//! `plugins/template` has a small component of every kind.
+//!
 //! ```
 //! use ccnf::prelude::*;
-//! use serde::{Deserialize, Serialize};
+//! use ccnf::serde::{Deserialize, Serialize};
 //!
 //! /// Config of the regulariser: every key has a default.
 //! #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-//! #[serde(deny_unknown_fields, default)]
+//! #[serde(crate = "ccnf::serde", deny_unknown_fields, default)]
+//! #[schemars(crate = "ccnf::schemars")]
 //! struct MeanConfig {
 //!     /// Weight in the loss.
 //!     weight: f32,
@@ -42,7 +46,9 @@
 //! ```
 
 pub use ccnf_core as core;
-pub use ccnf_core::{component_kind, inventory, register_component, schemars, serde, serde_json, stateless};
+pub use ccnf_core::{
+    component_kind, inventory, register_component, schemars, serde, serde_json, stateful, stateless,
+};
 pub use ccnf_data as data;
 pub use ccnf_tensor as tensor;
 pub use ccnf_tensor::dfdx;
@@ -70,6 +76,7 @@ pub mod prelude {
         Stateful, StepReport, StoredTensor, Strategy, StrategySpec, TokenLikelihoods, TrainClass, TrainScope,
         TrainView, Update, UpdateRule, Values, unknown_class, update, update_with,
     };
+    pub use ccnf_tensor::dfdx::prelude::HasShape;
     pub use ccnf_tensor::ops;
     pub use ccnf_tensor::ops::{Film, Grid, Index, RowTable};
     pub use ccnf_tensor::{

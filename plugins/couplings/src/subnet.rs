@@ -180,19 +180,17 @@ impl Subnet {
                     None => shared()?,
                     Some(part) => part.layer(i, shared)?,
                 };
-                let mut tables = Vec::new();
-                if i == 0 {
-                    weight = self.first_layer(&weight, &bias, condition, &mut tables)?;
-                } else {
-                    if let (true, Some(gain)) = (i == last, &self.gain) {
-                        weight = scaled(&weight, gain)?;
-                        bias = scaled(&bias, gain)?;
-                    }
-                    tables.push(RowTable { table: bias, index: None });
+                if let (true, Some(gain)) = (i == last, &self.gain) {
+                    weight = scaled(&weight, gain)?;
+                    bias = scaled(&bias, gain)?;
                 }
+                let plain = match i {
+                    0 => condition.input_layer(&weight, &bias, self.input)?,
+                    _ => OpLayer::new(weight, bias),
+                };
                 let film = if i < last { condition.film.get(i).cloned() } else { None };
                 let activation = if i < last { Activation::Relu } else { Activation::Identity };
-                Ok(OpLayer { weight, tables, activation, film })
+                Ok(OpLayer { activation, film, ..plain })
             })
             .collect()
     }
@@ -206,34 +204,6 @@ impl Subnet {
         let (first, rest) = layers.split_at(1);
         let hidden = ops::depthwise(&ops::chain(x, first)?, &weight.var(), *grid)?;
         Ok(ops::chain(&hidden, rest)?)
-    }
-
-    /// Splits the first weight into the parts for `x_a`, class and position; fills the tables of the latter two.
-    fn first_layer(
-        &self,
-        weight: &Var,
-        bias: &Var,
-        condition: &BlockCondition,
-        tables: &mut Vec<RowTable>,
-    ) -> Result<Var> {
-        use ccnf::dfdx::prelude::HasShape;
-        let width = |t: &Option<RowTable>| t.as_ref().map_or(0, |t| t.table.shape().1);
-        let parts =
-            ops::split_cols(weight, &[self.input, width(&condition.class), width(&condition.position)])?;
-        match &condition.class {
-            Some(class) => tables.push(RowTable {
-                table: ops::linear(&class.table, &parts[1], Some(bias))?,
-                index: class.index.clone(),
-            }),
-            None => tables.push(RowTable { table: bias.clone(), index: None }),
-        }
-        if let Some(position) = &condition.position {
-            tables.push(RowTable {
-                table: ops::linear(&position.table, &parts[2], None)?,
-                index: position.index.clone(),
-            });
-        }
-        Ok(parts[0].clone())
     }
 
     /// One power iteration per layer.

@@ -1,7 +1,7 @@
 //! What the datasets of image files share: listing folders, opening and hashing files.
 
 use ccnf::core::read_file;
-use ccnf::data::{check_mask_size, decode_image, decode_mask, read_image_size};
+use ccnf::data::{check_mask_size, decode_mask, open_image, read_image_size};
 use ccnf::prelude::*;
 use std::path::{Path, PathBuf};
 
@@ -62,15 +62,12 @@ pub(crate) fn path_of(source: &ImageSource) -> Result<&Path> {
 
 /// Opens an image file and hashes its bytes.
 pub(crate) fn open(source: &ImageSource) -> Result<OpenedImage> {
-    let path = path_of(source)?;
-    let bytes = read_file(path)?;
-    let image = decode_image(&bytes, &path.display().to_string())?;
-    Ok(OpenedImage { image, content_hash: blake3::hash(&bytes).into() })
+    open_image(path_of(source)?)
 }
 
 /// Hashes an image file without decoding it.
 pub(crate) fn content_hash(source: &ImageSource) -> Result<[u8; 32]> {
-    Ok(blake3::hash(&read_file(path_of(source)?)?).into())
+    Ok(ccnf::data::content_hash(&read_file(path_of(source)?)?))
 }
 
 /// Opens a mask file; fails unless it has the size of `image`.

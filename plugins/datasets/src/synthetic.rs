@@ -1,5 +1,6 @@
 //! The dataset `synthetic`: generated product photos, no files needed.
 
+use ccnf::data::content_hash;
 use ccnf::data::synthetic::{SyntheticImage, SyntheticSpec};
 use ccnf::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -106,7 +107,7 @@ impl Dataset for Synthetic {
 
     fn open(&self, source: &ImageSource) -> Result<OpenedImage> {
         let (image, _) = self.find(source)?.render(self.spec.seed, self.spec.size)?;
-        let content_hash = blake3::hash(&image.data).into();
+        let content_hash = content_hash(&image.data);
         Ok(OpenedImage { image, content_hash })
     }
 

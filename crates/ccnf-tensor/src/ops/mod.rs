@@ -108,6 +108,14 @@ pub struct Layer {
     pub film: Option<Film>,
 }
 
+impl Layer {
+    /// `h W^T + b` with `weight` `[out, in]` and `bias` `[1, out]`: no activation, no modulation.
+    pub fn new(weight: Var, bias: Var) -> Layer {
+        let tables = vec![RowTable { table: bias, index: None }];
+        Layer { weight, tables, activation: Activation::Identity, film: None }
+    }
+}
+
 /// Checks all shapes and indices of a chain on `x`; returns the number of its outputs.
 fn check_chain(x: &Var, layers: &[Layer]) -> Result<usize> {
     let (n, d) = *x.shape();

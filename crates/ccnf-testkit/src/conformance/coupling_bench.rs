@@ -124,13 +124,16 @@ pub(super) struct Bench {
 impl Bench {
     /// A perturbed coupling, past its warm-up.
     pub(super) fn new(case: &Case<dyn Coupling>, setup: Setup) -> Bench {
-        let at = case.at(format!("set up ({setup})"));
+        case.within(&format!("set up ({setup})"), |at| Bench::made(case, setup, at))
+    }
+
+    fn made(case: &Case<dyn Coupling>, setup: Setup, at: &str) -> Bench {
         let spec = setup.spec();
         let mut coupling = case.build(&spec);
-        perturb(&mut *coupling, &spec.streams, 0.3, &at);
-        coupling.begin_step(None).must(&at);
+        perturb(&mut *coupling, &spec.streams, 0.3, at);
+        coupling.begin_step(None).must(at);
         if setup.private {
-            own_parts(&mut *coupling, &spec.streams, &at);
+            own_parts(&mut *coupling, &spec.streams, at);
         }
         let mut tables = vec![];
         let mut add = |name: String, cols: usize| {

@@ -1,7 +1,7 @@
 //! Five small classes in two stages, and a detector that is trained on them.
 
 use super::common::Must;
-use super::entry::Case;
+use super::entry::{Case, doing};
 use ccnf::core::{PhaseConfig, PlainUpdate, TrainConfig};
 use ccnf::prelude::*;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ pub(super) fn train(d: &mut dyn Detector, view: &TrainView, scope: TrainScope) -
 pub(super) fn continue_from(d: &mut dyn Detector, view: &TrainView, first: u64) -> Result<()> {
     for step in first..d.steps(view.stage()) {
         for (what, value) in d.step(view, step, &mut PlainUpdate)? {
-            assert!(value.is_finite(), "step {step} reports {what} = {value}");
+            assert!(value.is_finite(), "{}: step {step} reports {what} = {value}", doing());
         }
     }
     d.end_stage(view)

@@ -10,6 +10,22 @@ use super::common::Must;
 use ccnf::core::{ComponentKind, Config, Entry, build, entries};
 use ccnf::prelude::*;
 use serde_json::{Map, Value};
+use std::cell::RefCell;
+
+thread_local! {
+    /// What this thread checks, as far as it said so.
+    static DOING: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// The check that this thread has begun last: `kind `name`: check`.
+pub(super) fn doing() -> String {
+    DOING.with_borrow(String::clone)
+}
+
+/// Says what this thread begins to check.
+pub(super) fn begin(what: String) {
+    DOING.set(what);
+}
 
 /// A registered component and the keys to build it with.
 pub(super) struct Case<K: ComponentKind + ?Sized> {
@@ -32,9 +48,23 @@ impl<K: ComponentKind + ?Sized> Case<K> {
         Case { entry: hits[0], keys: extra.keys(K::NAME, name) }
     }
 
-    /// `kind `name`: check`, the start of every message.
+    /// `kind `name`: check`, the start of every message. A check says it when it begins.
     pub(super) fn at(&self, check: impl AsRef<str>) -> String {
-        format!("{} `{}`: {}", K::NAME, self.entry.name, check.as_ref())
+        let at = self.place(check.as_ref());
+        begin(at.clone());
+        at
+    }
+
+    /// Runs a part of a check that has a name of its own; afterwards the check goes on.
+    pub(super) fn within<T>(&self, part: &str, work: impl FnOnce(&str) -> T) -> T {
+        let before = doing();
+        let done = work(&self.at(part));
+        begin(before);
+        done
+    }
+
+    fn place(&self, check: &str) -> String {
+        format!("{} `{}`: {check}", K::NAME, self.entry.name)
     }
 
     /// Builds it with the given keys and, over them, `more`.
@@ -47,13 +77,14 @@ impl<K: ComponentKind + ?Sized> Case<K> {
         keys.extend(more.clone());
         keys.insert("kind".into(), self.entry.name.into());
         let config = Config::from_json("conformance", &serde_json::json!({ "part": keys }))?;
-        let built = build::<K>(&config.root()?.child("part"), spec)?;
+        let part = config.root()?.child("part");
+        let built = self.within("building it", |_| build::<K>(&part, spec))?;
         Ok((built, config.resolved_json()["part"].clone()))
     }
 
     /// Builds it with the given keys.
     pub(super) fn build(&self, spec: &K::Spec) -> Box<K> {
-        self.try_build(&Map::new(), spec).must(&self.at("builds"))
+        self.try_build(&Map::new(), spec).must(&self.place("builds"))
     }
 
     /// The checks of this file.

@@ -1,6 +1,7 @@
 //! The conformance suite: what every registered component must do, whatever crate it comes from.
 //!
-//! A plugin crate calls it from a test, by name or for all that is linked:
+//! A plugin crate has one line per component, [`conformance!`](crate::conformance!), or calls the suite from a test, by name or for all
+//! that is linked:
 //!
 //! ```no_run
 //! use ccnf_testkit::conformance::{self, Extra};
@@ -9,8 +10,8 @@
 //! conformance::run_all(&Extra::default().with("dataset", "mvtec", serde_json::json!({ "path": "data" })));
 //! ```
 //!
-//! A check panics with the component, the check and the numbers. Components are built from their defaults and the keys of
-//! [`Extra`]; to check a component under several configurations, call its function once for each.
+//! A check panics with the component, the check and the numbers; [`check()`] gives the message instead. Components are built from their
+//! defaults and the keys of [`Extra`]; to check a component under several configurations, call its function once for each.
 //!
 //! | kind | file with the list of its checks |
 //! |---|---|
@@ -19,8 +20,10 @@
 //! | layer, conditioner, regularizer, scorer, router, strategy, encoder, dataset | the file of that name |
 //! | detector | `detector.rs`: freezing, scores; `detector_resume.rs`: checkpoints; `probe.rs`: the inside |
 
+mod check;
 mod common;
 mod conditioner;
+mod contracts;
 mod coupling;
 mod coupling_bench;
 mod coupling_gradients;
@@ -34,6 +37,7 @@ mod encoder;
 mod entry;
 mod layer;
 mod probe;
+mod quiet;
 mod regularizer;
 mod router;
 mod scorer;
@@ -47,6 +51,7 @@ use entry::Case;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+pub use check::check;
 pub use encoder::image_ids as encoder_image_ids;
 
 /// Config keys for components that cannot be built from their defaults (a path), or that are to be checked with other ones.
@@ -80,8 +85,29 @@ fn names<K: ComponentKind + ?Sized>() -> Vec<&'static str> {
     entries::<K>().into_iter().map(|e| e.name).collect()
 }
 
+/// A kind of component and what checks one of them by name.
+struct Kind {
+    /// The name in configs.
+    kind: &'static str,
+    /// The name of the trait.
+    name: &'static str,
+    names: fn() -> Vec<&'static str>,
+    /// The checks that are the same for every kind.
+    entry: fn(&str, &Extra),
+    /// Those of this kind.
+    checks: fn(&str, &Extra),
+}
+
 macro_rules! kinds {
     ($($kind:ident, $every:ident, $trait:ident;)*) => {
+        const KINDS: [Kind; [$(stringify!($kind)),*].len()] = [ $( Kind {
+            kind: <dyn $trait as ComponentKind>::NAME,
+            name: stringify!($trait),
+            names: names::<dyn $trait>,
+            entry: |name, extra| Case::<dyn $trait>::find(name, extra).check_entry(&$kind::spec()),
+            checks: |name, extra| $kind::check(&Case::find(name, extra)),
+        } ),* ];
+
         $(
             #[doc = concat!("Checks the ", stringify!($kind), " called `name`.")]
             pub fn $kind(name: &str, extra: &Extra) {

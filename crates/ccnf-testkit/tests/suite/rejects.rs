@@ -1,19 +1,10 @@
 //! The conformance suite has teeth: components that break one promise each are rejected for it.
 
-use ccnf::dfdx::prelude::{HasShape, MeanTo, Rank0};
+use crate::scaling::{NoKeys, made};
+use ccnf::dfdx::prelude::{MeanTo, Rank0};
 use ccnf::prelude::*;
 use ccnf_testkit::conformance::{self, Extra};
 use serde::{Deserialize, Serialize};
-
-/// A constructor's answer.
-fn made<T>(component: T) -> Result<T> {
-    Ok(component)
-}
-
-/// No keys.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-struct NoKeys {}
 
 /// Takes any key.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -29,112 +20,6 @@ struct AnyKeys {
 struct Undescribed {
     secret: u32,
 }
-
-#[derive(Clone, Copy, PartialEq)]
-enum Lie {
-    LogDet,
-    Inverse,
-    Gradient,
-    Company,
-    Mixes,
-}
-
-/// `y = exp(w) x` with one trained scalar, and one lie.
-struct Scaling {
-    w: Param,
-    baked: bool,
-    lie: Lie,
-}
-
-impl Scaling {
-    fn new(lie: Lie, build: &Build<'_, CouplingSpec>) -> Result<Self> {
-        let w = Param::weight(format!("{}.w", build.scope), Owner::Shared, vec![0.0], 1, 1)?;
-        Ok(Scaling { w, baked: false, lie })
-    }
-}
-
-impl Stateful for Scaling {
-    fn params(&self) -> Vec<&Param> {
-        vec![&self.w]
-    }
-    fn params_mut(&mut self) -> Vec<&mut Param> {
-        vec![&mut self.w]
-    }
-}
-
-impl Coupling for Scaling {
-    fn hidden(&self) -> Vec<usize> {
-        vec![]
-    }
-    fn mixes(&self) -> bool {
-        self.lie == Lie::Mixes
-    }
-    fn forward(&self, x: &Var, _: &BlockCondition) -> Result<CouplingOutput> {
-        use ccnf::dfdx::prelude::*;
-        let (n, d) = *x.shape();
-        let company = if self.lie == Lie::Company { 1e-3 * n as f32 } else { 0.0 };
-        let w = if self.lie == Lie::Gradient { constant(self.w.value()) } else { self.w.var() };
-        let w = w.sum::<Rank0, _>() + company;
-        let y = x.clone() * w.clone().exp().broadcast_like::<_, Axes2<0, 1>>(&(n, d));
-        let stated = if self.lie == Lie::LogDet { 1.01 } else { 1.0 };
-        let log_det = w.broadcast_like::<_, Axis<0>>(&(n,)) * (d as f32 * stated);
-        Ok(CouplingOutput { y, log_det, log_scale: None })
-    }
-    fn inverse(&self, y: &Mat, _: &BlockCondition) -> Result<Mat> {
-        let (n, d) = *y.shape();
-        let off = if self.lie == Lie::Inverse { 1.001 } else { 1.0 };
-        let company = if self.lie == Lie::Company { 1e-3 * n as f32 } else { 0.0 };
-        let factor = off / (self.w.to_vec()[0] + company).exp();
-        Ok(mat(y.as_vec().iter().map(|v| v * factor).collect(), n, d)?)
-    }
-    fn bake(&mut self) -> Result<()> {
-        self.baked = true;
-        Ok(())
-    }
-    fn is_baked(&self) -> bool {
-        self.baked
-    }
-    fn set_baked(&mut self) {
-        self.baked = true;
-    }
-}
-
-ccnf::register_component!(
-    Coupling,
-    "wrong-log-det",
-    NoKeys,
-    |_, b: &Build<'_, _>| Scaling::new(Lie::LogDet, b),
-    "off by 1%"
-);
-ccnf::register_component!(
-    Coupling,
-    "wrong-inverse",
-    NoKeys,
-    |_, b: &Build<'_, _>| Scaling::new(Lie::Inverse, b),
-    "off by 0.1%"
-);
-ccnf::register_component!(
-    Coupling,
-    "no-gradient",
-    NoKeys,
-    |_, b: &Build<'_, _>| Scaling::new(Lie::Gradient, b),
-    "not trained"
-);
-ccnf::register_component!(
-    Coupling,
-    "company",
-    NoKeys,
-    |_, b: &Build<'_, _>| Scaling::new(Lie::Company, b),
-    "counts tokens"
-);
-
-ccnf::register_component!(
-    Coupling,
-    "no-mixing",
-    NoKeys,
-    |_, b: &Build<'_, _>| Scaling::new(Lie::Mixes, b),
-    "dims stay apart"
-);
 
 /// The mean latent, with half of its gradient.
 struct Half;
@@ -225,6 +110,23 @@ ccnf::register_component!(
     "registered twice"
 );
 
+/// Cannot be made.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct NoDefault {}
+impl Default for NoDefault {
+    fn default() -> Self {
+        panic!("nothing by default")
+    }
+}
+ccnf::register_component!(
+    Strategy,
+    "no-default",
+    NoDefault,
+    |_, _: &Build<'_, _>| made(Stages { forgets: false }),
+    "has no example"
+);
+
 /// Routes to the last of the most likely classes.
 struct Last;
 ccnf::stateless!(Last);
@@ -271,6 +173,13 @@ rejected! {
     a_claim_to_mix: coupling "no-mixing", "it says that it mixes, and entry Some(1) of its Jacobian is 0";
     a_wrong_inverse: coupling "wrong-inverse", "coupling `wrong-inverse`: inverse, past warm-up";
     a_missing_gradient: coupling "no-gradient", "coupling `no-gradient`: no gradient reaches `block0.w`";
+    half_a_gradient: coupling "half-a-gradient", "coupling `half-a-gradient`: the gradient of `block0.w` is off by";
+    no_gradient_for_the_tokens: coupling "deaf", "coupling `deaf`: no gradient reaches `x`";
+    an_output_that_is_not_a_number: coupling "not-finite", "coupling `not-finite`: inverse, past warm-up (D = 2, seed 1): y of the forward: value 0 of 16 is NaN";
+    a_panic_while_it_is_built: coupling "panics-in-build", "too wide for me";
+    a_panic_in_the_forward: coupling "panics-in-forward", "index out of bounds: the len is 1 but the index is 1";
+    a_panic_in_the_backward: coupling "panics-in-backward", "no way back";
+    steps_that_move_what_is_frozen: coupling "restless", "coupling `restless`: bake (D = 2, seed 1): `is_baked` is false afterwards, and `begin_step` changes";
     tokens_that_count_each_other: coupling "company", "coupling `company`: independent tokens";
     a_wrong_gradient: regularizer "half-gradient", "regularizer `half-gradient`: gradients: that of `z` is off by";
     a_class_left_out: strategy "forgetful", "strategy `forgetful`: stages of tasks with [1, 1, 1] classes: not every class exactly once";

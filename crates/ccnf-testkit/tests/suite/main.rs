@@ -1,0 +1,6 @@
+//! What the conformance suite accepts and rejects, and how it says so.
+
+mod check;
+mod line;
+mod rejects;
+mod scaling;
