@@ -4,7 +4,6 @@ use ccnf::core::{Config, PhaseConfig, PlainUpdate, TrainConfig, build, snapshot}
 use ccnf::prelude::*;
 use ccnf_plugin_hgad::{Losses, Mixture, Phase, losses};
 use ccnf_testkit::finite_difference_error;
-use dfdx::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

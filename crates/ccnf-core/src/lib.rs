@@ -15,6 +15,7 @@ mod flow_parts;
 mod layer;
 mod likelihood;
 mod optimizer;
+pub mod panics;
 mod probe;
 mod registry;
 mod scoring;

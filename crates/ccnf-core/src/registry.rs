@@ -2,6 +2,7 @@
 
 use crate::config::{Component, Section};
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
+use crate::panics::catch;
 use std::ops::Deref;
 
 /// A kind of component. Implemented for the trait objects of the kinds (`dyn Coupling`, …).
@@ -109,7 +110,8 @@ pub fn find<K: ComponentKind + ?Sized>(name: &str, at: &Section) -> Result<&'sta
 /// Builds the component that a section names.
 pub fn build<K: ComponentKind + ?Sized>(section: &Section, spec: &K::Spec) -> Result<Box<K>> {
     let entry = find::<K>(&section.kind()?, section)?;
-    (entry.build)(section, spec)
+    let doing = || format!("building the {} `{}` of the crate `{}`", K::NAME, entry.name, entry.krate);
+    catch(doing, || (entry.build)(section, spec))
 }
 
 /// Declares a kind of component: its trait object, its name and its specification.

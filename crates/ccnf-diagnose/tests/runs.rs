@@ -254,8 +254,14 @@ fn only_what_is_asked_for_is_computed_and_bad_calls_are_refused() {
     assert!(diagnose(std::slice::from_ref(&out), &none, &Silent).unwrap_err().to_string().contains("tokens"));
     let e = diagnose(&[dir.path().join("nowhere")], &options(), &Silent).unwrap_err();
     assert!(e.to_string().contains("config.toml"), "{e}");
-    // A run that was stopped.
+    // A run that lost a file, and one that was stopped.
     std::fs::remove_file(out.join("metrics.json")).unwrap();
+    let e = diagnose(std::slice::from_ref(&out), &options(), &Silent).unwrap_err();
+    assert!(e.to_string().contains("metrics.json") && e.to_string().contains("finished run"), "{e}");
+    let run = std::fs::read_to_string(out.join("run.json")).unwrap();
+    let stopped = run.replace("\"finished\": true", "\"finished\": false");
+    assert_ne!(run, stopped);
+    std::fs::write(out.join("run.json"), stopped).unwrap();
     let e = diagnose(&[out], &options(), &Silent).unwrap_err();
     assert!(e.to_string().contains("has not finished"), "{e}");
 }

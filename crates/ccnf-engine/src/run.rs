@@ -14,6 +14,7 @@ use crate::summary::summary_markdown;
 use crate::tensorboard;
 use crate::timing::{Clock, StageTiming, write_timing};
 use crate::train::{Place, load_stage, read_trainable, train_stage};
+use ccnf_core::panics::catch;
 use ccnf_core::{Error, ErrorKind, Result};
 use ccnf_data::cache::FeatureCache;
 use ccnf_tensor::Owner;
@@ -35,7 +36,13 @@ pub struct Outcome {
 
 /// Carries a run through: trains and evaluates stage after stage, going on where an interrupted run stopped. A finished run is only read.
 /// Without `out` the folder is `runs/<id>`.
-pub fn run(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Result<Outcome> {
+///
+/// A panic in a component is an error, as any other.
+pub fn run(a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Result<Outcome> {
+    catch(|| "training and scoring".to_owned(), || carry_through(a, out, observer))
+}
+
+fn carry_through(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -> Result<Outcome> {
     let id = a.id();
     let path = out.map_or_else(|| Path::new("runs").join(&id), Path::to_owned);
     let (folder, state) = RunFolder::open(&path, &id)?;

@@ -1,7 +1,8 @@
 //! One component's checks with an answer instead of a panic.
 
-use super::{Extra, KINDS, contracts, entry, quiet};
+use super::{Extra, KINDS, contracts, entry};
 use ccnf::core::did_you_mean;
+use ccnf::core::panics::{Caught, caught};
 
 /// Runs all checks of the registered component `name` of `kind` (`coupling`, `encoder`, …), for programs such as `ccnf plugin check`.
 ///
@@ -40,14 +41,14 @@ pub fn check(kind: &str, name: &str, extra: &Extra) -> Result<(), String> {
     ];
     for (part, run, contract) in parts {
         entry::begin(format!("{kind} `{name}`: {part}"));
-        if let Err(panic) = quiet::caught(|| run(name, extra)) {
+        if let Err(panic) = caught(|| run(name, extra)) {
             return Err(report(kind, name, of.name, panic, contract));
         }
     }
     Ok(())
 }
 
-fn report(kind: &str, name: &str, of: &str, panic: quiet::Caught, contract: &str) -> String {
+fn report(kind: &str, name: &str, of: &str, panic: Caught, contract: &str) -> String {
     let start = format!("{kind} `{name}`: ");
     // What the suite finds it says under the component's name; the rest is the component's own panic.
     let found = match panic.message.starts_with(&start) {

@@ -37,7 +37,6 @@ mod encoder;
 mod entry;
 mod layer;
 mod probe;
-mod quiet;
 mod regularizer;
 mod router;
 mod scorer;

@@ -40,8 +40,14 @@ fn a_panic_is_a_failure_with_place_and_check() {
     let e = found("strategy", "no-default");
     let start = "strategy `no-default`: its description and config: a panic at crates/ccnf-testkit/tests/suite/rejects.rs:";
     assert!(e.starts_with(start) && e.contains("nothing by default"), "{e}");
+    // What builds components turns their panics into errors.
+    let e = found("coupling", "panics-in-build");
+    let start = "coupling `panics-in-build`: builds: a component panicked while building the coupling `panics-in-build` of the crate `ccnf-testkit`: too wide for me";
+    assert!(
+        e.starts_with(start) && e.contains("at source crates/ccnf-testkit/tests/suite/scaling.rs:"),
+        "{e}"
+    );
     for (name, during, message) in [
-        ("panics-in-build", "building it", "too wide for me"),
         ("panics-in-forward", "inverse, past warm-up (D = 2, class rows, seed 2)", "index out of bounds"),
         ("panics-in-backward", "gradients (D = 2, seed 1)", "no way back"),
     ] {
