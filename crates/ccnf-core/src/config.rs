@@ -121,7 +121,8 @@ impl Config {
         }
     }
 
-    fn record(&self, path: &str, value: serde_json::Value, source: String) {
+    /// Notes a value as read; for what is decided outside of the layers, too.
+    pub fn record(&self, path: &str, value: serde_json::Value, source: String) {
         let mut map = self.resolved.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         map.insert(path.to_owned(), Resolved { value, source });
     }

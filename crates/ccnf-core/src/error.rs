@@ -38,6 +38,8 @@ pub enum ErrorKind {
     Locked,
     /// Reading or writing a file failed (a full disk among others).
     Io,
+    /// A run-time plugin does not fit this program.
+    Plugin,
     /// A component was called against its contract: a bug in the component or its caller.
     Contract,
 }
@@ -132,6 +134,7 @@ impl Error {
             ErrorKind::Io => "C0011",
             ErrorKind::Contract => "C0012",
             ErrorKind::NotBuilt => "C0013",
+            ErrorKind::Plugin => "C0014",
         }
     }
 
@@ -139,7 +142,11 @@ impl Error {
     /// 5 numerics, 6 checkpoint or lock, 70 a bug.
     pub fn exit_code(&self) -> u8 {
         match self.0.kind {
-            ErrorKind::Config | ErrorKind::UnknownComponent | ErrorKind::NotBuilt | ErrorKind::Usage => 2,
+            ErrorKind::Config
+            | ErrorKind::UnknownComponent
+            | ErrorKind::NotBuilt
+            | ErrorKind::Plugin
+            | ErrorKind::Usage => 2,
             ErrorKind::Dataset | ErrorKind::Image | ErrorKind::Encoder => 3,
             ErrorKind::Io => 4,
             ErrorKind::NonFinite => 5,

@@ -6,6 +6,7 @@ use ccnf_core::{
     Config, ConfigFile, Dataset, DatasetSpec, Detector, DetectorSpec, Encoder, EncoderSpec, FusionConfig,
     Result, ResultExt, Stage, Strategy, StrategySpec, TestIndex, TrainConfig, TrainIndex, build,
 };
+use ccnf_loader::Plugin;
 use ccnf_tensor::Streams;
 
 /// All components of a run, built.
@@ -38,6 +39,8 @@ pub struct Assembly {
     pub scoring: FusionConfig,
     /// The `[run]` section.
     pub run: RunSection,
+    /// The run-time plugins that the configuration names.
+    pub plugins: Vec<Plugin>,
 }
 
 /// The model part of an assembly: what scoring needs.
@@ -52,7 +55,7 @@ pub(crate) struct Model {
 /// Builds encoder and detector.
 pub(crate) fn build_model(config: &Config) -> Result<Model> {
     let root = config.root()?;
-    let top = Top::read(&root)?;
+    let (top, _) = Top::read(config)?;
     let defaults = RunConfig::default();
     let train: TrainConfig = root.child("train").read()?;
     check_train(&train, &root.child("train"))?;
@@ -74,7 +77,7 @@ impl Assembly {
     /// Builds all components. Errors name the key path, its source, and what is wrong with the data.
     pub fn new(config: &Config) -> Result<Assembly> {
         let root = config.root()?;
-        let top = Top::read(&root)?;
+        let (top, plugins) = Top::read(config)?;
         let defaults = RunConfig::default();
         let dataset = build::<dyn Dataset>(
             &root.component("dataset", &defaults.dataset),
@@ -115,6 +118,7 @@ impl Assembly {
             train,
             scoring,
             run,
+            plugins,
         })
     }
 
@@ -123,19 +127,23 @@ impl Assembly {
         without_null(self.config.resolved_json())
     }
 
-    /// Hash of everything that determines the results: resolved configuration (without `[run]`), encoder, program version and the list of
-    /// images. Image contents are not read here: a changed image changes its cached features, not the id.
+    /// Hash of everything that determines the results: resolved configuration (without `[run]`), encoder, plugins, program version and the
+    /// list of images. Image contents are not read here: a changed image changes its cached features, not the id.
     pub fn id(&self) -> String {
         let mut h = blake3::Hasher::new();
         h.update(b"ccnf-run-1");
         h.update(env!("CARGO_PKG_VERSION").as_bytes());
         for (path, r) in self.config.resolved() {
-            if path != "run" && !path.starts_with("run.") {
+            if !["run", "plugins"].contains(&section(&path)) {
                 h.update(path.as_bytes());
                 h.update(r.value.to_string().as_bytes());
             }
         }
         h.update(self.encoder.fingerprint().as_bytes());
+        // Where a plugin lies makes no difference, what it is does.
+        self.plugins.iter().for_each(|p| {
+            h.update(p.sha256.as_bytes());
+        });
         for class in self.tasks.iter().flatten() {
             h.update(class.as_bytes());
             for i in self.train_index.images(class) {
@@ -155,6 +163,11 @@ impl Assembly {
         };
         self.stages.iter().enumerate().flat_map(of_stage).collect()
     }
+}
+
+/// The first part of a key path.
+pub(crate) fn section(path: &str) -> &str {
+    path.split('.').next().unwrap_or_default()
 }
 
 fn without_null(v: serde_json::Value) -> serde_json::Value {

@@ -1,14 +1,15 @@
 //! What a result rests on, as hashes: two results may stand in one table where these agree.
 
-use crate::assembly::Assembly;
+use crate::assembly::{Assembly, section};
 use ccnf_core::schemars::JsonSchema;
 use ccnf_core::{ImageSource, Result, ResultExt, read_file};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Hashes of what determined a run's numbers. Each is the first 16 hex digits of a BLAKE3 but `weights`, which is the encoder's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Provenance {
-    /// The model: every configuration value but those of `seed`, `dataset`, `protocol` and `run`.
+    /// The model: every configuration value but those of `seed`, `dataset`, `protocol` and `run`, with the contents of plugins for their paths.
     pub model: String,
     /// The classes of every task in their order, and how many training images later classes have at most.
     pub protocol: String,
@@ -20,6 +21,9 @@ pub struct Provenance {
     pub seed: u64,
     /// The program's version.
     pub program: String,
+    /// Name and SHA-256 of the run-time plugins that the configuration names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub plugins: BTreeMap<String, String>,
 }
 
 fn short(h: &blake3::Hasher) -> String {
@@ -50,10 +54,13 @@ impl Provenance {
         let mut model = blake3::Hasher::new();
         put(&mut model, b"ccnf-model-1");
         for (key, r) in a.config.resolved() {
-            if !["seed", "dataset", "protocol", "run"].contains(&key.split('.').next().unwrap_or_default()) {
+            if !["seed", "dataset", "protocol", "run", "plugins"].contains(&section(&key)) {
                 put(&mut model, key.as_bytes());
                 put(&mut model, r.value.to_string().as_bytes());
             }
+        }
+        for p in &a.plugins {
+            put(&mut model, p.sha256.as_bytes());
         }
         Provenance {
             model: short(&model),
@@ -62,6 +69,11 @@ impl Provenance {
             weights: a.encoder.fingerprint(),
             seed: a.seed,
             program: env!("CARGO_PKG_VERSION").to_owned(),
+            plugins: a
+                .plugins
+                .iter()
+                .map(|p| (format!("{} {}", p.name, p.version), p.sha256.clone()))
+                .collect(),
         }
     }
 

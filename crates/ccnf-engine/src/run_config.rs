@@ -2,13 +2,14 @@
 
 use crate::protocol::ProtocolConfig;
 use ccnf_core::schemars::{JsonSchema, schema_for};
-use ccnf_core::{Component, FusionConfig, Result, Section, TrainConfig, list_all};
+use ccnf_core::{Component, Config, FusionConfig, Result, ResultExt, Section, TrainConfig, list_all};
+use ccnf_loader::{Plugin, PluginsConfig};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// The keys of a run's configuration.
 pub const RUN_KEYS: &[&str] =
-    &["seed", "dataset", "protocol", "encoder", "detector", "strategy", "train", "scoring", "run"];
+    &["seed", "dataset", "protocol", "encoder", "detector", "strategy", "train", "scoring", "run", "plugins"];
 
 /// The whole configuration of a run, for the JSON schema and as documentation.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +33,8 @@ pub struct RunConfig {
     pub scoring: FusionConfig,
     /// What a run writes; no influence on results.
     pub run: RunSection,
+    /// Plugins that are loaded before anything is built.
+    pub plugins: PluginsConfig,
 }
 
 /// The `[run]` section: what has no influence on results.
@@ -75,6 +78,7 @@ impl Default for RunConfig {
             train: TrainConfig::default(),
             scoring: FusionConfig::default(),
             run: RunSection::default(),
+            plugins: PluginsConfig::default(),
         }
     }
 }
@@ -87,11 +91,37 @@ pub(crate) struct Top {
 }
 
 impl Top {
-    pub(crate) fn read(root: &Section) -> Result<Self> {
+    /// Reads the plain values and loads the plugins, without which components may be unknown.
+    pub(crate) fn read(config: &Config) -> Result<(Self, Vec<Plugin>)> {
+        let root = config.root()?;
         root.only(RUN_KEYS)?;
-        root.read()
+        Ok((root.read()?, plugins(config, &root)?))
     }
 }
+
+/// Loads the plugins of the configuration and notes them, with those of the whole process, as files with their hashes.
+fn plugins(config: &Config, root: &Section) -> Result<Vec<Plugin>> {
+    let (named, source) = match root.has("plugins") {
+        false => (PluginsConfig::default(), COMMAND_LINE.to_owned()),
+        true => {
+            let named = root.child("plugins").read()?;
+            let source = config.resolved().get(PLUGINS).map(|r| r.source.clone());
+            (named, source.unwrap_or_else(|| COMMAND_LINE.to_owned()))
+        }
+    };
+    let mut plugins = ccnf_loader::load(&named.paths).at(|| format!("key `{PLUGINS}`"))?;
+    plugins.extend(ccnf_loader::common());
+    plugins.sort_by(|a, b| a.sha256.cmp(&b.sha256));
+    plugins.dedup();
+    if !plugins.is_empty() {
+        let files = plugins.iter().map(|p| serde_json::json!({ "path": p.path, "sha256": p.sha256 }));
+        config.record(PLUGINS, files.collect::<Vec<_>>().into(), source);
+    }
+    Ok(plugins)
+}
+
+const PLUGINS: &str = "plugins.paths";
+const COMMAND_LINE: &str = "--plugin or CCNF_PLUGINS";
 
 /// The JSON schema of a run's configuration, with a schema for every registered component.
 pub fn config_schema() -> serde_json::Value {

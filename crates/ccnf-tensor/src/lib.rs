@@ -40,6 +40,9 @@ pub type Dev = dfdx::tensor::Cpu;
 #[cfg(feature = "cuda")]
 pub type Dev = dfdx::tensor::Cuda;
 
+/// Whether [`Dev`] is CUDA.
+pub const CUDA: bool = cfg!(feature = "cuda");
+
 /// A matrix without gradient tracking: parameters, data.
 pub type Mat = Tensor<(usize, usize), f32, Dev, NoneTape>;
 /// A matrix that may be tracked; see [`SwitchTape`].

@@ -45,6 +45,12 @@
 //! # }
 //! ```
 
+pub mod abi;
+
+// Without a name the shared library would not be linked.
+#[cfg(feature = "dynamic")]
+use ccnf_dylib as _;
+
 pub use ccnf_core as core;
 pub use ccnf_core::{
     component_kind, inventory, register_component, schemars, serde, serde_json, stateful, stateless,
