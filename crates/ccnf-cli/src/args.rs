@@ -10,6 +10,7 @@ Examples:
   ccnf run configs/models/mahalanobis.toml --set dataset.kind=mvtec --set dataset.path=data/mvtec --set protocol.preset=mvtec-3x5
   ccnf predict runs/ID parts/ --out pictures   scores and heat maps for a folder of images
   ccnf describe ccnf                           every key of a component, with its default
+  ccnf plugin new my-coupling --kind coupling  a component of your own
 
 Exit codes:
   0 success    2 usage or configuration    3 images, datasets, encoders    4 files or disk
@@ -34,6 +35,9 @@ pub(crate) struct Global {
     /// Log as JSON lines
     #[arg(long, global = true)]
     pub(crate) log_json: bool,
+    /// Load this plugin; may be repeated. CCNF_PLUGINS names more, separated as in PATH
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) plugin: Vec<PathBuf>,
 }
 
 /// The commands.
@@ -78,6 +82,9 @@ pub(crate) enum Command {
     /// Make or look at datasets
     #[command(subcommand)]
     Data(DataCommand),
+    /// Write, build, check and link plugins: components of your own
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Print a completion script for a shell, for example: ccnf completions bash > ~/.local/share/bash-completion/completions/ccnf
     Completions {
         /// The shell
@@ -345,4 +352,124 @@ pub(crate) struct SynthArgs {
     /// Only these classes
     #[arg(long, value_delimiter = ',')]
     pub(crate) classes: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Begin a plugin: a crate with a working component of a kind and its tests
+    New(PluginNewArgs),
+    /// Build a plugin against an SDK
+    Build(PluginBuildArgs),
+    /// Run a plugin's tests against an SDK
+    Test(PluginTestArgs),
+    /// Say whether this program takes a plugin, and check its components against the contracts of their kinds
+    ///
+    /// File, stamp, libraries and symbols are compared before any code of the plugin runs; then every component goes through the conformance suite in a
+    /// process of its own.
+    Check(PluginCheckArgs),
+    /// List the plugins that are loaded and the crates that are linked in, with their components
+    List(PluginListArgs),
+    /// Make a binary SDK from the sources of ccnf: the program that loads plugins, and what they are built against
+    Sdk(PluginSdkArgs),
+    /// Link plugins into a program, from the sources of ccnf: works wherever Rust does
+    Bundle(PluginBundleArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginNewArgs {
+    /// The crate's name, such as my-coupling
+    pub(crate) name: String,
+    /// The kind of component: dataset, encoder, detector, layer, coupling, conditioner, regularizer, scorer, router, strategy; several separated by commas
+    #[arg(long, required = true, value_delimiter = ',', value_name = "KIND")]
+    pub(crate) kind: Vec<String>,
+    /// The new folder; default: NAME
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SdkArgs {
+    /// The SDK's folder; default: CCNF_SDK, else the SDK that this program is part of
+    #[arg(long, value_name = "DIR")]
+    pub(crate) sdk: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginBuildArgs {
+    /// The plugin's folder
+    #[arg(default_value = ".")]
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) sdk: SdkArgs,
+    /// Do not optimise
+    #[arg(long)]
+    pub(crate) debug: bool,
+    /// Options for cargo build
+    #[arg(last = true, value_name = "OPTION")]
+    pub(crate) options: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginTestArgs {
+    /// The plugin's folder
+    #[arg(default_value = ".")]
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) sdk: SdkArgs,
+    /// Options for cargo test
+    #[arg(last = true, value_name = "OPTION")]
+    pub(crate) options: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginCheckArgs {
+    /// The plugin's file
+    pub(crate) file: PathBuf,
+    /// Keys of a component for the checks, such as dataset/my-files.path=images; may be repeated
+    #[arg(long = "set", value_name = "KIND/NAME.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Check this component in this process
+    #[arg(long, value_name = "KIND/NAME", hide = true)]
+    pub(crate) here: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginListArgs {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginSdkArgs {
+    /// The new folder
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) program: ProgramArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginBundleArgs {
+    /// The plugins' folders
+    #[arg(required = true, value_name = "PLUGIN")]
+    pub(crate) plugins: Vec<PathBuf>,
+    /// The new folder of the program's crate
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) program: ProgramArgs,
+}
+
+/// How a program is built.
+#[derive(Debug, Args)]
+pub(crate) struct ProgramArgs {
+    /// The sources of ccnf
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) source: PathBuf,
+    /// Do not optimise
+    #[arg(long)]
+    pub(crate) debug: bool,
+    /// Features of the program, such as onnx
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    pub(crate) features: Vec<String>,
 }

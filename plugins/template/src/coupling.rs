@@ -27,11 +27,10 @@ pub struct TemplateCoupling {
     params: [Param; 4],
 }
 ccnf::stateful!(TemplateCoupling { params });
-
 const CLAMP: f32 = 0.7;
 
 impl TemplateCoupling {
-    /// One block of a flow. `build` says how wide tokens and conditions are.
+    /// One block of a flow; it starts as the identity, since `W1` and `b1` are 0. `build` says how wide tokens and conditions are.
     pub fn new(config: TemplateConfig, build: &Build<'_, CouplingSpec>) -> Result<Self> {
         if config.hidden == 0 {
             return Err(build.error("hidden", "must be at least 1"));
@@ -40,7 +39,6 @@ impl TemplateCoupling {
         let input = kept + build.class_width + build.position_width;
         let w0 = build.weight("w0", hidden, input, (input as f32).powf(-0.5))?;
         let b0 = build.weight("b0", 1, hidden, 0.0)?;
-        // Zeros: the block starts as the identity.
         let w1 = build.weight("w1", 2 * changed, hidden, 0.0)?;
         let b1 = build.weight("b1", 1, 2 * changed, 0.0)?;
         Ok(TemplateCoupling { kept, params: [w0, b0, w1, b1] })

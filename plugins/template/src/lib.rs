@@ -11,3 +11,5 @@ pub mod regularizer;
 pub mod router;
 pub mod scorer;
 pub mod strategy;
+
+ccnf::plugin!();

@@ -6,6 +6,7 @@ mod diagnose;
 mod diff;
 mod eval;
 mod lists;
+mod plugin;
 mod predict;
 mod run;
 
@@ -32,6 +33,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<()> {
         Command::Check(a) => run::check(&a),
         Command::Schema(a) => lists::schema(&a),
         Command::Data(a) => data::data(&a),
+        Command::Plugin(a) => plugin::plugin(&a),
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "ccnf", &mut out);

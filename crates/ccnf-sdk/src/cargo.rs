@@ -1,0 +1,124 @@
+//! Cargo, called for the author.
+
+use crate::sdk::Sdk;
+use ccnf_core::{Error, ErrorKind, Result};
+use serde_json::Value;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What a build left.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The plugin's file.
+    pub file: PathBuf,
+    /// The name of its crate.
+    pub name: String,
+}
+
+/// Builds the plugin in `folder` against `sdk`; `release` as the compiler optimises, `options` go to `cargo build`.
+pub fn build(sdk: &Sdk, folder: &Path, release: bool, options: &[String]) -> Result<Built> {
+    let mut command = against(sdk, folder, "build", release)?;
+    command.args(options);
+    let mut built = None;
+    for artifact in artifacts(command, folder)? {
+        let kinds = artifact["target"]["kind"].as_array().cloned().unwrap_or_default();
+        if kinds.iter().any(|k| k == "cdylib") {
+            let files = artifact["filenames"].as_array().cloned().unwrap_or_default();
+            let files = files.iter().filter_map(Value::as_str).map(PathBuf::from);
+            let mut libraries =
+                files.filter(|f| f.extension().is_some_and(|e| e == "so" || e == "dylib" || e == "dll"));
+            let name = artifact["target"]["name"].as_str().unwrap_or_default().replace('_', "-");
+            built = libraries.next().map(|file| Built { file, name });
+        }
+    }
+    built.ok_or_else(|| {
+        Error::new(ErrorKind::Plugin, format!("the crate in `{}` is no plugin", folder.display()))
+            .help("its Cargo.toml needs [lib] crate-type = [\"cdylib\", \"rlib\"]")
+    })
+}
+
+/// Runs the tests of the plugin in `folder` against `sdk`; `options` go to `cargo test`.
+pub fn test(sdk: &Sdk, folder: &Path, options: &[String]) -> Result<()> {
+    let mut command = against(sdk, folder, "test", false)?;
+    command.args(options);
+    let status = command.status().map_err(|e| Error::io("start", Path::new("cargo"), e))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(Error::new(
+            ErrorKind::Plugin,
+            format!("the tests of the crate in `{}` fail", folder.display()),
+        )
+        .help("what cargo says stands above")),
+    }
+}
+
+fn against(sdk: &Sdk, folder: &Path, what: &str, release: bool) -> Result<Command> {
+    if !folder.join("Cargo.toml").exists() {
+        let found = format!("`{}` holds no crate: there is no Cargo.toml", folder.display());
+        return Err(Error::new(ErrorKind::Usage, found)
+            .help("name the plugin's folder, or make one: ccnf plugin new NAME --kind coupling"));
+    }
+    let here = version_of_compiler(folder)?;
+    if here != sdk.rustc() {
+        let found =
+            format!("the SDK `{}` was built by {}, here is {here}", sdk.path().display(), sdk.rustc());
+        return Err(Error::new(ErrorKind::Plugin, found)
+            .help("install that compiler (rustup toolchain install) and choose it: rustup override set"));
+    }
+    let mut command = Command::new(program());
+    command.arg(what).current_dir(folder);
+    if release {
+        command.arg("--release");
+    }
+    // Options of the environment would replace those of a config file, so these come by the environment, which goes before all.
+    let flags = sdk.rustflags().join("\x1f");
+    command.env("CARGO_ENCODED_RUSTFLAGS", &flags).env("CARGO_ENCODED_RUSTDOCFLAGS", &flags);
+    command.env("CCNF_SDK_ID", sdk.id());
+    Ok(command)
+}
+
+pub(crate) fn program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// `rustc --version` as it is chosen in `folder`.
+pub(crate) fn version_of_compiler(folder: &Path) -> Result<String> {
+    output(Command::new("rustc").arg("--version").current_dir(folder))
+}
+
+/// What a program prints, trimmed.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_os_string();
+    let done = command.stderr(Stdio::inherit()).output();
+    let done =
+        done.map_err(|e| Error::io("start", Path::new(&name), e).help("install Rust: https://rustup.rs"))?;
+    if !done.status.success() {
+        return Err(Error::new(ErrorKind::Plugin, format!("{} failed", name.to_string_lossy())));
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
+}
+
+/// Runs a `cargo build` and gives the artifacts that it reports; its messages go to standard error.
+pub(crate) fn artifacts(mut command: Command, folder: &Path) -> Result<Vec<Value>> {
+    command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .map_err(|e| Error::io("start", Path::new("cargo"), e).help("install Rust: https://rustup.rs"))?;
+    let mut found = vec![];
+    if let Some(out) = child.stdout.take() {
+        for line in BufReader::new(out).lines().map_while(|l| l.ok()) {
+            let message: Value = serde_json::from_str(&line).unwrap_or_default();
+            if message["reason"] == "compiler-artifact" {
+                found.push(message);
+            }
+        }
+    }
+    let status = child.wait().map_err(|e| Error::io("wait for", Path::new("cargo"), e))?;
+    match status.success() {
+        true => Ok(found),
+        false => Err(Error::new(ErrorKind::Plugin, format!("the build in `{}` failed", folder.display()))
+            .help("what the compiler says stands above")),
+    }
+}

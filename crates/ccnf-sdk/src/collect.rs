@@ -1,0 +1,139 @@
+//! Making an SDK from the sources.
+
+use crate::cargo::{artifacts, output, program, version_of_compiler};
+use crate::sdk::{DEPS, Description, FORMAT, LIBRARIES, Sdk};
+use ccnf_core::{Error, ErrorKind, Result, write_atomic};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How an SDK is made.
+#[derive(Debug, Clone)]
+pub struct Collect {
+    /// The sources of ccnf.
+    pub source: PathBuf,
+    /// The new folder.
+    pub out: PathBuf,
+    /// As the compiler optimises.
+    pub release: bool,
+    /// More features of the program, such as `onnx`.
+    pub features: Vec<String>,
+}
+
+/// Fails unless `source` holds the sources of ccnf.
+pub(crate) fn check_source(source: &Path) -> Result<PathBuf> {
+    match source.join("crates/ccnf-cli/Cargo.toml").exists() {
+        true => std::fs::canonicalize(source).map_err(|e| Error::io("open", source, e)),
+        false => Err(Error::new(
+            ErrorKind::Usage,
+            format!("`{}` does not hold the sources of ccnf", source.display()),
+        )
+        .help("name their folder with --source DIR")),
+    }
+}
+
+/// Fails unless `out` is a folder that can be filled: missing or empty.
+pub(crate) fn check_empty(out: &Path) -> Result<()> {
+    let empty =
+        !out.exists() || std::fs::read_dir(out).map_err(|e| Error::io("list", out, e))?.next().is_none();
+    match empty {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Usage, format!("`{}` is not empty", out.display()))
+            .help("choose another folder: nothing was overwritten")),
+    }
+}
+
+/// Builds the program with the shared core and collects what plugins need into a new folder.
+pub fn collect(options: &Collect) -> Result<Sdk> {
+    let source = check_source(&options.source)?;
+    check_empty(&options.out)?;
+    let mut command = Command::new(program());
+    let features: Vec<String> =
+        std::iter::once("dynamic".to_owned()).chain(options.features.iter().cloned()).collect();
+    command
+        .args(["build", "--package", "ccnf-cli", "--bin", "ccnf", "--features", &features.join(",")])
+        .current_dir(&source);
+    if options.release {
+        command.arg("--release");
+    }
+    let found = artifacts(command, &source)?;
+    let out = &options.out;
+    let (libraries, deps) = (out.join(LIBRARIES), out.join(DEPS));
+    for folder in [&libraries, &deps, &out.join("bin")] {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
+    }
+    let (mut facade, mut testkit, mut core) = (None, None, None);
+    for artifact in found.iter().filter(|a| !is(a, "custom-build")) {
+        if let Some(binary) = artifact["executable"].as_str() {
+            copy(Path::new(binary), &out.join("bin"))?;
+            continue;
+        }
+        let name = artifact["target"]["name"].as_str().unwrap_or_default();
+        let files = artifact["filenames"].as_array().cloned().unwrap_or_default();
+        for file in files.iter().filter_map(Value::as_str).map(Path::new) {
+            let kept = match file.extension().and_then(|e| e.to_str()) {
+                Some("rmeta") => true,
+                Some("rlib") => ["ccnf", "ccnf_testkit"].contains(&name),
+                // The shared core, and the macros.
+                Some("so") => true,
+                _ => false,
+            };
+            if !kept {
+                continue;
+            }
+            let copied = copy(file, &deps)?;
+            let rlib = file.extension().is_some_and(|e| e == "rlib");
+            match name {
+                "ccnf" if rlib => facade = Some(copied),
+                "ccnf_testkit" if rlib => testkit = Some(copied),
+                "ccnf_dylib" => {
+                    copy(file, &libraries)?;
+                    core = Some(libraries.join(&copied));
+                }
+                _ => {}
+            }
+        }
+    }
+    standard_library(&source, &libraries)?;
+    let missing = |what: &str| {
+        Error::new(ErrorKind::Plugin, format!("the build has no {what}"))
+            .help("are these the sources of this version?")
+    };
+    let description = Description {
+        format: FORMAT.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        rustc: version_of_compiler(&source)?,
+        id: ccnf_loader::sdk_id(&core.ok_or_else(|| missing("shared core"))?)?,
+        ccnf: facade.ok_or_else(|| missing("crate `ccnf`"))?,
+        testkit: testkit.ok_or_else(|| missing("crate `ccnf-testkit`"))?,
+    };
+    let text = serde_json::to_string_pretty(&description).unwrap_or_default() + "\n";
+    // Last: a folder without it is no SDK.
+    write_atomic(&out.join("sdk.json"), text.as_bytes())?;
+    Sdk::open(out)
+}
+
+fn is(artifact: &Value, kind: &str) -> bool {
+    artifact["target"]["kind"].as_array().is_some_and(|k| k.iter().any(|k| k == kind))
+}
+
+/// Copies a file into a folder; gives its name.
+fn copy(file: &Path, folder: &Path) -> Result<String> {
+    let name = file.file_name().unwrap_or_default();
+    std::fs::copy(file, folder.join(name)).map_err(|e| Error::io("copy", file, e))?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// The standard library as a shared one, which program and plugins use too.
+fn standard_library(source: &Path, into: &Path) -> Result<()> {
+    let folder =
+        PathBuf::from(output(Command::new("rustc").args(["--print", "target-libdir"]).current_dir(source))?);
+    let entries = std::fs::read_dir(&folder).map_err(|e| Error::io("list", &folder, e))?;
+    let is_it = |name: &str| name.starts_with("libstd-") && name.ends_with(".so");
+    let found = entries.flatten().find(|e| is_it(&e.file_name().to_string_lossy()));
+    let found = found.ok_or_else(|| {
+        Error::new(ErrorKind::Plugin, format!("`{}` has no shared standard library", folder.display()))
+            .help("plugins are loaded on Linux on x86-64 and aarch64 only; elsewhere: ccnf plugin bundle")
+    })?;
+    copy(&found.path(), into).map(drop)
+}

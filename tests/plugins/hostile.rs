@@ -1,0 +1,276 @@
+//! Files and components that must not get through: each gives its documented error, and no crash.
+
+use crate::sdk::{built, ccnf, failed, said, sdk, source};
+use std::path::{Path, PathBuf};
+
+/// Uses the core, and registers nothing.
+const NOTHING: &str =
+    "ccnf::plugin!();\n#[unsafe(no_mangle)]\npub fn components() -> usize { ccnf::core::list_all().len() }\n";
+const HOSTILE: &str = include_str!("fixtures/hostile.rs");
+
+/// The section's bytes of a plugin's stamp with one text for another of the same length.
+fn patched(file: &Path, from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = std::fs::read(file).unwrap();
+    let begin = bytes.windows(8).position(|w| w == b"CCNFABI1").expect("the file has a stamp");
+    let at = bytes[begin..].windows(from.len()).position(|w| w == from.as_bytes()).expect(from) + begin;
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    bytes
+}
+
+/// `key=value` of a file's stamp.
+fn fact(file: &Path, key: &str) -> String {
+    let bytes = std::fs::read(file).unwrap();
+    let begin = bytes.windows(8).position(|w| w == b"CCNFABI1").expect("the file has a stamp");
+    let text = String::from_utf8_lossy(&bytes[begin..begin + 2048]).into_owned();
+    let pair = text.split([';', '\0']).find(|p| p.starts_with(&format!("{key}="))).expect(key);
+    pair.to_owned()
+}
+
+#[test]
+fn files_that_do_not_fit_are_refused_before_any_of_their_code_runs() {
+    let sdk = sdk();
+    let folder = tempfile::tempdir().unwrap();
+    let good = built(&sdk, &folder.path().join("hostile"), "hostile", HOSTILE);
+    let bytes = std::fs::read(&good).unwrap();
+    let changed = |range: std::ops::Range<usize>, to: &[u8]| {
+        let mut bytes = bytes.clone();
+        bytes[range].copy_from_slice(to);
+        bytes
+    };
+    let other = |pair: String| {
+        let (key, value) = pair.split_once('=').unwrap();
+        (
+            pair.clone(),
+            format!("{key}={}", value.chars().map(|c| if c == 'x' { 'y' } else { 'x' }).collect::<String>()),
+        )
+    };
+    let stamped = |key: &str| {
+        let (from, to) = other(fact(&good, key));
+        patched(&good, &from, &to)
+    };
+    let silent = HOSTILE.replace("ccnf::plugin!();\n", "");
+    let without_entry = built(&sdk, &folder.path().join("silent"), "silent", &silent);
+    let own_core = with_own_core(folder.path(), "own", 1);
+    let other_level = with_own_core(folder.path(), "level", 2);
+    let nothing = built(&sdk, &folder.path().join("nothing"), "nothing", NOTHING);
+    let libstd = std::fs::read_dir(sdk.join("lib/ccnf"))
+        .unwrap()
+        .flatten()
+        .map(|e| e.path())
+        .find(|p| p.to_string_lossy().contains("libstd"));
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("a text", b"not a library".to_vec(), "no ELF file"),
+        ("an empty file", vec![], "no ELF file"),
+        ("aarch64", changed(18..20, &183u16.to_le_bytes()), "built for aarch64; this program runs on x86_64"),
+        ("32 bits", changed(4..5, &[1]), "a 32-bit or big-endian file"),
+        ("big-endian", changed(5..6, &[2]), "a 32-bit or big-endian file"),
+        ("an executable", changed(16..18, &2u16.to_le_bytes()), "not a shared library"),
+        (
+            "another library",
+            std::fs::read(libstd.unwrap()).unwrap(),
+            "no plugin of ccnf: it has no section `.ccnf.abi`",
+        ),
+        (
+            "no entry",
+            std::fs::read(without_entry).unwrap(),
+            "no plugin of ccnf: it has no section `.ccnf.abi`",
+        ),
+        ("no component", std::fs::read(nothing).unwrap(), "registers no component"),
+        (
+            "other sources, such as another layout of a struct",
+            stamped("source"),
+            "source: the core has other sources",
+        ),
+        ("another compiler", stamped("rustc"), "rustc: "),
+        ("another opt-level", std::fs::read(other_level).unwrap(), "opt-level: 2 there, 1 here"),
+        ("another profile", stamped("profile"), "profile: "),
+        ("other processor features", stamped("cpu"), "cpu: "),
+        ("another panic strategy", stamped("panic"), "panic: "),
+        ("another backend", stamped("cuda"), "cuda: "),
+        ("another SDK", stamped("sdk"), "was built against another shared core: SDK "),
+        ("another form of stamp", patched(&good, "CCNFABI1", "CCNFABI2"), "is not a stamp of ccnf"),
+        (
+            "its own copy of the core",
+            std::fs::read(own_core).unwrap(),
+            "does not use the shared core, libccnf_dylib.so: it carries its own copy",
+        ),
+    ];
+    for (case, bytes, expected) in cases {
+        let file = folder.path().join("case.so");
+        std::fs::write(&file, bytes).unwrap();
+        let path = file.display().to_string();
+        let (code, text) = failed(ccnf(&sdk, &["--plugin", &path, "plugin", "list"]).output().unwrap());
+        assert_eq!(code, Some(2), "{case}: {text}");
+        assert!(text.contains("error[C0014]") && text.contains(expected), "{case}: {text}");
+        assert!(text.contains(&format!("at plugin `{path}`")) && text.contains("help: "), "{case}: {text}");
+    }
+    let (code, text) = failed(ccnf(&sdk, &["--plugin", "missing.so", "plugin", "list"]).output().unwrap());
+    assert!(code == Some(4) && text.contains("cannot read the plugin `missing.so`"), "{text}");
+}
+
+/// The same source with `ccnf` as a dependency of its own, compiled at this level.
+fn with_own_core(folder: &Path, name: &str, level: u8) -> PathBuf {
+    let crate_folder = folder.join(name);
+    std::fs::create_dir_all(crate_folder.join("src")).unwrap();
+    let root: toml::Table = std::fs::read_to_string(source().join("Cargo.toml")).unwrap().parse().unwrap();
+    let profile = toml::Table::from_iter([("profile".to_owned(), root["profile"].clone())]);
+    let ccnf = std::fs::canonicalize(source().join("crates/ccnf")).unwrap();
+    let manifest = format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n[dependencies]\n\
+         ccnf = {{ path = {ccnf:?} }}\n[workspace]\n{profile}\n[profile.dev.package.ccnf]\nopt-level = {level}\n"
+    );
+    std::fs::write(crate_folder.join("Cargo.toml"), manifest).unwrap();
+    std::fs::write(crate_folder.join("src/lib.rs"), HOSTILE).unwrap();
+    std::fs::copy(source().join("Cargo.lock"), crate_folder.join("Cargo.lock")).unwrap();
+    let mut command = std::process::Command::new("cargo");
+    command.arg("build").current_dir(&crate_folder).env("CARGO_TARGET_DIR", target());
+    said(command.output().unwrap());
+    target().join(format!("debug/lib{name}.so"))
+}
+
+/// The folder that the workspace is built into.
+pub(crate) fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned()
+}
+
+#[test]
+fn a_file_cut_short_anywhere_is_refused() {
+    let sdk = sdk();
+    let folder = tempfile::tempdir().unwrap();
+    let good = built(&sdk, &folder.path().join("hostile"), "hostile", HOSTILE);
+    let bytes = std::fs::read(good).unwrap();
+    let file = folder.path().join("cut.so");
+    for length in (0..bytes.len()).step_by(64 << 10) {
+        std::fs::write(&file, &bytes[..length]).unwrap();
+        let (code, text) = failed(ccnf(&sdk, &["plugin", "check"]).arg(&file).output().unwrap());
+        assert!(code == Some(2) && text.contains("error[C0014]"), "{length}: {text}");
+    }
+}
+
+#[test]
+fn names_are_taken_once_and_a_file_named_twice_is_one_plugin() {
+    let sdk = sdk();
+    let folder = tempfile::tempdir().unwrap();
+    let one = built(&sdk, &folder.path().join("one"), "one", HOSTILE).display().to_string();
+    let two = built(&sdk, &folder.path().join("two"), "two", HOSTILE).display().to_string();
+    let (code, text) =
+        failed(ccnf(&sdk, &["--plugin", &one, "--plugin", &two, "plugin", "list"]).output().unwrap());
+    assert!(
+        code == Some(2)
+            && text.contains("error[C0014]: two components of kind coupling are called `hostile-"),
+        "{text}"
+    );
+    assert!(text.contains("crate `one` 0.1.0") && text.contains("crate `two` 0.1.0"), "{text}");
+    let affine = HOSTILE.replace("hostile-none", "affine");
+    let affine = built(&sdk, &folder.path().join("three"), "three", &affine).display().to_string();
+    let (_, text) = failed(ccnf(&sdk, &["--plugin", &affine, "plugin", "list"]).output().unwrap());
+    assert!(
+        text.contains("are called `affine`")
+            && text.contains("`ccnf-plugin-couplings`")
+            && text.contains("`three`"),
+        "{text}"
+    );
+    let copy = folder.path().join("copy.so");
+    std::fs::copy(&one, &copy).unwrap();
+    let link = folder.path().join("link.so");
+    std::os::unix::fs::symlink(&one, &link).unwrap();
+    let (copy, link) = (copy.display().to_string(), link.display().to_string());
+    let args = ["--plugin", &one, "--plugin", &copy, "--plugin", &link, "plugin", "list"];
+    let text = said(ccnf(&sdk, &args).env("CCNF_PLUGINS", &one).output().unwrap());
+    assert_eq!(text.matches(", loaded from ").count(), 1, "{text}");
+}
+
+#[test]
+fn a_pin_is_compared_before_the_file_is_opened_as_code() {
+    let sdk = sdk();
+    let folder = tempfile::tempdir().unwrap();
+    let file = built(&sdk, &folder.path().join("hostile"), "hostile", HOSTILE);
+    let text =
+        said(ccnf(&sdk, &["--plugin", &file.display().to_string(), "plugin", "list"]).output().unwrap());
+    let hash = text.lines().find_map(|l| l.strip_prefix("  sha256 ")).unwrap().to_owned();
+    let config = folder.path().join("model.toml");
+    let write = |hash: &str| {
+        let text = format!(
+            "[plugins]\npaths = [{{ path = {file:?}, sha256 = \"{hash}\" }}]\n[detector]\nkind = \"ccnf\"\ncoupling = {{ kind = \"hostile-none\" }}\n"
+        );
+        std::fs::write(&config, text).unwrap();
+    };
+    write(&hash);
+    let text = said(ccnf(&sdk, &["check"]).arg(&config).output().unwrap());
+    assert!(text.contains("hostile-none") && text.contains(&hash), "{text}");
+    write(&"0".repeat(64));
+    let (code, text) = failed(ccnf(&sdk, &["check"]).arg(&config).output().unwrap());
+    assert!(
+        code == Some(2) && text.contains("the file is not the pinned one") && text.contains(&hash),
+        "{text}"
+    );
+    assert!(text.contains("at key `plugins.paths`"), "{text}");
+}
+
+#[test]
+fn a_component_that_breaks_its_contract_fails_the_check_with_what_it_does() {
+    let sdk = sdk();
+    let folder = tempfile::tempdir().unwrap();
+    let file = built(&sdk, &folder.path().join("hostile"), "hostile", HOSTILE);
+    let set = "coupling/hostile-memory.bytes=1125899906842624";
+    let (code, text) = failed(ccnf(&sdk, &["plugin", "check", "--set", set]).arg(&file).output().unwrap());
+    assert_eq!(code, Some(70), "{text}");
+    let section = |name: &str| {
+        let from =
+            text.find(&format!("coupling/hostile-{name}: FAILS")).unwrap_or_else(|| panic!("{name}: {text}"));
+        let rest = &text[from..];
+        let end = rest[1..].find("coupling/hostile-").map_or(rest.len(), |at| at + 1);
+        rest[..end].to_owned()
+    };
+    for (name, expected) in [
+        ("log-det", "log-det"),
+        ("not-finite", "finite"),
+        ("panic-build", "this constructor gives up"),
+        ("panic-forward", "this forward gives up"),
+        ("panic-backward", "this backward gives up"),
+        ("memory", "memory allocation of 1125899906842624 bytes failed"),
+    ] {
+        assert!(section(name).contains(expected), "{name}: {}", section(name));
+    }
+}
+
+#[test]
+fn a_panic_in_a_plugin_is_an_error_of_the_run_that_names_it() {
+    let sdk = sdk();
+    let folder = tempfile::tempdir().unwrap();
+    let file = built(&sdk, &folder.path().join("hostile"), "hostile", HOSTILE).display().to_string();
+    for (name, doing) in [
+        ("build", "building the coupling `hostile-panic-build`"),
+        ("forward", "training and scoring"),
+        ("backward", "training and scoring"),
+    ] {
+        let kind = format!("detector.coupling.kind=hostile-panic-{name}");
+        let out = folder.path().join(name);
+        let mut run = ccnf(&sdk, &["--plugin", &file, "run", "--set", &kind, "--set", "train.first.steps=3"]);
+        let small = [
+            "--set",
+            "dataset.train=4",
+            "--set",
+            "dataset.test_good=2",
+            "--set",
+            "dataset.test_per_defect=1",
+        ];
+        let output = run
+            .args(small)
+            .arg("--out")
+            .arg(&out)
+            .env("CCNF_CACHE", folder.path().join("cache"))
+            .output()
+            .unwrap();
+        let (code, text) = failed(output);
+        assert_eq!(code, Some(70), "{name}: {text}");
+        let expected = format!("error[C0012]: the plugin `hostile` 0.1.0 ({file}) panicked while {doing}");
+        assert!(text.contains(&expected), "{name}: {text}");
+        assert!(
+            text.contains(&format!("this {} gives up", if name == "build" { "constructor" } else { name })),
+            "{name}: {text}"
+        );
+        assert!(text.contains("at source src/lib.rs:"), "{name}: {text}");
+    }
+}
