@@ -18,3 +18,18 @@ pub use folders::{data_folder, reference_folder, shared_folder};
 pub use gradcheck::{compare, finite_difference_error};
 pub use serde_json;
 pub use vectors::{Tensor, Vectors};
+
+/// The snippets of docs/plugins are compiled as tests.
+#[cfg(doctest)]
+mod book {
+    macro_rules! pages {
+        ($($name:ident = $file:literal),* $(,)?) => {
+            $(#[doc = include_str!(concat!("../../../docs/plugins/", $file, ".md"))] pub struct $name;)*
+        };
+    }
+    pages! {
+        Readme = "README", FirstCoupling = "first-coupling", Dataset = "dataset", Encoder = "encoder", Detector = "detector", Layer = "layer",
+        Coupling = "coupling", Conditioner = "conditioner", Regularizer = "regularizer", Scorer = "scorer", Router = "router", Strategy = "strategy",
+        Trust = "trust", Versions = "versions", Errors = "errors",
+    }
+}
