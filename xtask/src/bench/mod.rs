@@ -9,6 +9,7 @@ mod hgad_step;
 mod machine;
 mod metrics;
 mod peer;
+mod plugin;
 mod problem;
 mod report;
 mod run;
@@ -39,8 +40,15 @@ pub(crate) struct Bench {
 }
 
 /// All benches, in the order of the report.
-const BENCHES: &[Bench] =
-    &[train_step::BENCH, hgad_step::BENCH, score::BENCH, encode::BENCH, metrics::BENCH, run::BENCH];
+const BENCHES: &[Bench] = &[
+    train_step::BENCH,
+    hgad_step::BENCH,
+    score::BENCH,
+    encode::BENCH,
+    metrics::BENCH,
+    run::BENCH,
+    plugin::BENCH,
+];
 
 /// How to measure.
 pub(crate) struct Settings {

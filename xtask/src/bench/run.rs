@@ -36,7 +36,7 @@ fn run(name: &str, settings: &Settings) -> Result<Outcome> {
 }
 
 /// This project's program.
-fn ours() -> Result<PathBuf> {
+pub(super) fn ours() -> Result<PathBuf> {
     cargo::build(&root(), &["--release", "--package", "ccnf-cli"], "ccnf", &[])
 }
 
@@ -196,15 +196,15 @@ fn accuracy(out: &Path) -> Result<f64> {
 }
 
 /// One `ccnf run`.
-struct Run<'a> {
-    program: &'a Path,
-    cache: &'a Path,
-    arguments: &'a [&'a OsStr],
+pub(super) struct Run<'a> {
+    pub(super) program: &'a Path,
+    pub(super) cache: &'a Path,
+    pub(super) arguments: &'a [&'a OsStr],
 }
 
 /// What a process took.
-struct Ended {
-    seconds: f64,
+pub(super) struct Ended {
+    pub(super) seconds: f64,
     /// The peak of its resident memory, where the system tells it.
     peak_mib: Option<f64>,
     /// Cores that others used meanwhile, where the system tells it.
@@ -213,7 +213,7 @@ struct Ended {
 
 impl Run<'_> {
     /// Runs into the new folder `out`, with no other settings than these, and waits for the end.
-    fn start(&self, out: &Path) -> Result<Ended> {
+    pub(super) fn start(&self, out: &Path) -> Result<Ended> {
         let mut command = Command::new(self.program);
         for (key, _) in std::env::vars_os().filter(|(k, _)| k.to_string_lossy().starts_with("CCNF_")) {
             command.env_remove(key);
@@ -252,7 +252,7 @@ fn ended(mut command: Command) -> Result<Ended> {
 
 impl Ended {
     /// Notes whether others used the machine; the run counts anyway.
-    fn count(&self, turns: &mut Turns) {
+    pub(super) fn count(&self, turns: &mut Turns) {
         if self.others.is_some_and(|o| o > QUIET) {
             turns.disturbed += 1;
             turns.noisy = true;
