@@ -3,6 +3,7 @@
 mod bad_input;
 mod model_configs;
 mod place;
+mod plugins;
 mod real_images;
 mod runs;
 mod suites;
