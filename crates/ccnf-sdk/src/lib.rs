@@ -1,5 +1,5 @@
 //! What authors of plugins need around their code: a crate to start from ([`new_plugin`]), the binary SDK of a build ([`collect`]), builds and
-//! tests against it ([`build`], [`test`]), and programs with plugins linked in ([`bundle`]).
+//! tests against it ([`build`], [`test()`]), and programs with plugins linked in ([`bundle`]).
 //!
 //! The SDK is a folder that can be moved and packed:
 //!
