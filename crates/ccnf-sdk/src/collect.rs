@@ -2,7 +2,7 @@
 
 use crate::cargo::{artifacts, output, program, version_of_compiler};
 use crate::sdk::{DEPS, Description, FORMAT, LIBRARIES, Sdk};
-use ccnf_core::{Error, ErrorKind, Result, write_atomic};
+use ccnf_core::{Error, ErrorKind, Result, temporary_name, write_atomic};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,6 +56,8 @@ pub fn collect(options: &Collect) -> Result<Sdk> {
     if options.release {
         command.arg("--release");
     }
+    // The build leaves its program in the place of the ordinary one, which the user goes on using.
+    let ordinary = Kept::of(&source, options.release)?;
     let found = artifacts(command, &source)?;
     let out = &options.out;
     let (libraries, deps) = (out.join(LIBRARIES), out.join(DEPS));
@@ -94,6 +96,7 @@ pub fn collect(options: &Collect) -> Result<Sdk> {
             }
         }
     }
+    drop(ordinary);
     standard_library(&source, &libraries)?;
     let missing = |what: &str| {
         Error::new(ErrorKind::Plugin, format!("the build has no {what}"))
@@ -111,6 +114,35 @@ pub fn collect(options: &Collect) -> Result<Sdk> {
     // Last: a folder without it is no SDK.
     write_atomic(&out.join("sdk.json"), text.as_bytes())?;
     Sdk::open(out)
+}
+
+/// The ordinary program, which comes back to its place when this is dropped.
+struct Kept {
+    program: PathBuf,
+    aside: PathBuf,
+}
+
+impl Kept {
+    /// Puts the program that was built from `source` aside, if there is one.
+    fn of(source: &Path, release: bool) -> Result<Option<Kept>> {
+        let mut command = Command::new(program());
+        command.args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(source);
+        let metadata: Value = serde_json::from_str(&output(&mut command)?).unwrap_or_default();
+        let target = PathBuf::from(metadata["target_directory"].as_str().unwrap_or("target"));
+        let program = target.join(if release { "release" } else { "debug" }).join("ccnf");
+        let aside = temporary_name(&program);
+        match std::fs::copy(&program, &aside) {
+            Ok(_) => Ok(Some(Kept { program, aside })),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("copy", &program, e)),
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = std::fs::rename(&self.aside, &self.program);
+    }
 }
 
 fn is(artifact: &Value, kind: &str) -> bool {
