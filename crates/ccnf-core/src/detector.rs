@@ -116,10 +116,14 @@ pub trait Detector: Stateful + Shareable {
     }
     /// Starts a stage: learns of new classes, sets up statistics and the optimiser.
     fn begin_stage(&mut self, view: &TrainView, scope: TrainScope) -> Result<()>;
-    /// How many steps the stage makes; 0 for a model that is fitted in closed form.
-    fn steps(&self, stage: usize) -> u64;
+    /// How many steps the stage makes; 0 for a model that is fitted in closed form, which then has no [`step`](Detector::step).
+    fn steps(&self, _stage: usize) -> u64 {
+        0
+    }
     /// One training step (number `step`, from 0). Parameters change through [`update`](crate::update()), so that `rule` has its say.
-    fn step(&mut self, view: &TrainView, step: u64, rule: &mut dyn UpdateRule) -> Result<StepReport>;
+    fn step(&mut self, _view: &TrainView, _step: u64, _rule: &mut dyn UpdateRule) -> Result<StepReport> {
+        Err(Error::new(ErrorKind::Contract, "this detector is fitted in closed form and makes no steps"))
+    }
     /// Ends a stage: closed-form fits, statistics of the new classes.
     fn end_stage(&mut self, view: &TrainView) -> Result<()>;
     /// Fixes everything shared for good.

@@ -67,17 +67,6 @@ impl Detector for Mahalanobis {
         view.classes().iter().try_for_each(|c| self.model.add(c.name()))
     }
 
-    fn steps(&self, _stage: usize) -> u64 {
-        0
-    }
-
-    fn step(&mut self, _: &TrainView, _: u64, _: &mut dyn UpdateRule) -> Result<StepReport> {
-        Err(Error::new(
-            ErrorKind::Contract,
-            "the detector `mahalanobis` is fitted in closed form and makes no steps",
-        ))
-    }
-
     /// Rehearsed classes were fitted on all their images and stay as they are.
     fn end_stage(&mut self, view: &TrainView) -> Result<()> {
         let view = &view.without_rehearsal();

@@ -116,14 +116,6 @@ impl Detector for PatchMemory {
         Ok(())
     }
 
-    fn steps(&self, _stage: usize) -> u64 {
-        0
-    }
-
-    fn step(&mut self, _: &TrainView, _: u64, _: &mut dyn UpdateRule) -> Result<StepReport> {
-        Err(Error::new(ErrorKind::Contract, "the detector `patch-memory` makes no steps"))
-    }
-
     fn end_stage(&mut self, view: &TrainView) -> Result<()> {
         let view = &view.without_rehearsal();
         for class in view.classes() {

@@ -169,16 +169,8 @@ impl Detector for TemplateDetector {
         Ok(())
     }
 
-    /// None: the fit is in closed form. A model that is trained by gradients makes `steps` calls of `step`, in which it draws tokens,
-    /// records a loss with `gradients` and changes parameters through `update`.
-    fn steps(&self, _stage: usize) -> u64 {
-        0
-    }
-
-    fn step(&mut self, _: &TrainView, _: u64, _: &mut dyn UpdateRule) -> Result<StepReport> {
-        Err(Error::new(ErrorKind::Contract, "the detector `template-detector` makes no steps"))
-    }
-
+    /// The fit is in closed form. A model that is trained by gradients also has `steps` and `step`, in which it draws tokens, records a loss
+    /// with `gradients` and changes parameters through `update`.
     fn end_stage(&mut self, view: &TrainView) -> Result<()> {
         let view = &view.without_rehearsal();
         view.classes().iter().try_for_each(|c| self.model.learn(c))?;
