@@ -44,15 +44,15 @@ use std::path::Path;
 #[macro_export]
 macro_rules! conformance {
     (@tests $module:ident $kind:literal $name:literal [$($setup:expr)?] $($config:tt)*) => {
+        // A function may be called as a module is.
+        #[cfg(test)]
+        fn $module(_folder: &::std::path::Path) -> $crate::serde_json::Value {
+            let setup: &[fn(&::std::path::Path) -> $crate::serde_json::Value] = &[$($setup)?];
+            setup.first().map_or_else(|| $crate::serde_json::json!({}), |write| write(_folder))
+        }
         #[cfg(test)]
         mod $module {
-            #[allow(unused_imports)]
-            use super::*;
-
-            fn given(_folder: &::std::path::Path) -> $crate::serde_json::Value {
-                let setup: &[fn(&::std::path::Path) -> $crate::serde_json::Value] = &[$($setup)?];
-                setup.first().map_or_else(|| $crate::serde_json::json!({}), |write| write(_folder))
-            }
+            use super::$module as given;
 
             #[test]
             fn with_its_defaults() {
