@@ -37,6 +37,8 @@ fn a_new_plugin_is_made_once_and_plugins_are_listed() {
     assert!(e.contains("`my-scorer` is not empty"), "{e}");
     let e = p.fails(2, &["plugin", "build", "my-scorer"]);
     assert!(e.contains("which SDK?") && e.contains("ccnf plugin sdk"), "{e}");
+    let e = p.fails(2, &["plugin", "check", "mine.so", "--set", "bytes=3"]);
+    assert!(e.contains("`--set bytes=3` is not KIND/NAME.KEY=VALUE"), "{e}");
     let list = p.ok(&["plugin", "list"]);
     assert!(list.contains("ccnf-plugin-couplings") && list.contains("coupling/affine"), "{list}");
 }

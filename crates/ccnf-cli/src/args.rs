@@ -453,7 +453,7 @@ pub(crate) struct PluginBundleArgs {
     /// The plugins' folders
     #[arg(required = true, value_name = "PLUGIN")]
     pub(crate) plugins: Vec<PathBuf>,
-    /// The new folder of the program's crate
+    /// The folder of the program's crate: new, or that of an earlier bundle
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     #[command(flatten)]

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use toml::{Table, Value};
 
+/// The name of the program's crate, by which a folder of an earlier bundle is known.
+const NAME: &str = "ccnf-with-plugins";
+
 /// What is to be linked.
 #[derive(Debug, Clone)]
 pub struct Bundle {
@@ -15,7 +18,7 @@ pub struct Bundle {
     pub plugins: Vec<PathBuf>,
     /// The sources of ccnf.
     pub source: PathBuf,
-    /// The new folder of the program's crate.
+    /// The folder of the program's crate: new, or that of an earlier bundle, which is written anew.
     pub out: PathBuf,
     /// As the compiler optimises.
     pub release: bool,
@@ -26,7 +29,10 @@ pub struct Bundle {
 /// Writes a crate that links the plugins into the program, builds it, and gives the program's file. The plugins' sources stay where they are.
 pub fn bundle(options: &Bundle) -> Result<PathBuf> {
     let source = check_source(&options.source)?;
-    check_empty(&options.out)?;
+    // The same command after a change of a plugin builds the program anew.
+    if !Manifest::read(&options.out).is_ok_and(|m| m.name == NAME) {
+        check_empty(&options.out)?;
+    }
     let plugins = options.plugins.iter().map(|p| Manifest::read(p)).collect::<Result<Vec<_>>>()?;
     let twice = plugins.iter().enumerate().find(|(i, p)| plugins[..*i].iter().any(|q| q.name == p.name));
     if let Some((_, plugin)) = twice {
@@ -70,21 +76,15 @@ fn manifest(plugins: &[Manifest], source: &Path, options: &Bundle) -> Result<Str
     for plugin in plugins {
         dependencies.insert(plugin.name.clone(), of(&Path::new("plugins").join(&plugin.name)).into());
     }
-    let mut table: Table = "[package]\nname = \"ccnf\"\nversion = \"0.1.0\"\nedition = \"2024\"\npublish = false\n[workspace]\nmembers = [\"plugins/*\"]\n"
-        .parse()
-        .map_err(|e: toml::de::Error| Error::new(ErrorKind::Plugin, e.to_string()))?;
-    if let Some(Value::Table(package)) = table.get_mut("package") {
-        package.insert("name".into(), "ccnf-with-plugins".into());
-    }
-    let binary = Table::from_iter([
-        ("name".to_owned(), Value::from("ccnf")),
-        ("path".to_owned(), Value::from("src/main.rs")),
-    ]);
-    table.insert("bin".into(), vec![Value::from(binary)].into());
+    let parsed = |text: &str| -> Result<Table> {
+        text.parse().map_err(|e: toml::de::Error| Error::new(ErrorKind::Plugin, e.to_string()))
+    };
+    let mut table = parsed(&format!(
+        "[package]\nname = \"{NAME}\"\nversion = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\
+         [[bin]]\nname = \"ccnf\"\npath = \"src/main.rs\"\n[workspace]\nmembers = [\"plugins/*\"]\n"
+    ))?;
     table.insert("dependencies".into(), dependencies.into());
-    let root: Table = String::from_utf8_lossy(&read_file(&source.join("Cargo.toml"))?)
-        .parse()
-        .map_err(|e: toml::de::Error| Error::new(ErrorKind::Plugin, e.to_string()))?;
+    let root = parsed(&String::from_utf8_lossy(&read_file(&source.join("Cargo.toml"))?))?;
     if let Some(profile) = root.get("profile") {
         table.insert("profile".into(), profile.clone());
     }

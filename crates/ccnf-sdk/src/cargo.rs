@@ -8,17 +8,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What a build left.
-#[derive(Debug, Clone)]
-pub struct Built {
-    /// The plugin's file.
-    pub file: PathBuf,
-    /// The name of its crate.
-    pub name: String,
-}
-
-/// Builds the plugin in `folder` against `sdk`; `release` as the compiler optimises, `options` go to `cargo build`.
-pub fn build(sdk: &Sdk, folder: &Path, release: bool, options: &[String]) -> Result<Built> {
+/// Builds the plugin in `folder` against `sdk` and gives its file; `release` as the compiler optimises, `options` go to `cargo build`.
+pub fn build(sdk: &Sdk, folder: &Path, release: bool, options: &[String]) -> Result<PathBuf> {
     let mut command = against(sdk, folder, "build", release)?;
     command.args(options);
     let mut built = None;
@@ -29,8 +20,7 @@ pub fn build(sdk: &Sdk, folder: &Path, release: bool, options: &[String]) -> Res
             let files = files.iter().filter_map(Value::as_str).map(PathBuf::from);
             let mut libraries =
                 files.filter(|f| f.extension().is_some_and(|e| e == "so" || e == "dylib" || e == "dll"));
-            let name = artifact["target"]["name"].as_str().unwrap_or_default().replace('_', "-");
-            built = libraries.next().map(|file| Built { file, name });
+            built = libraries.next();
         }
     }
     built.ok_or_else(|| {

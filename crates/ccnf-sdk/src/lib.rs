@@ -18,7 +18,7 @@ mod sdk;
 mod template;
 
 pub use bundle::{Bundle, bundle};
-pub use cargo::{Built, build, test};
+pub use cargo::{build, test};
 pub use collect::{Collect, collect};
 pub use sdk::Sdk;
 pub use template::{KINDS, New, new_plugin};

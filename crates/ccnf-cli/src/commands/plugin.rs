@@ -36,7 +36,7 @@ fn new(args: &PluginNewArgs) -> Result<()> {
 fn build(args: &PluginBuildArgs) -> Result<()> {
     let sdk = Sdk::find(args.sdk.sdk.as_deref())?;
     let built = ccnf_sdk::build(&sdk, &args.folder, !args.debug, &args.options)?;
-    let file = built.file.display();
+    let file = built.display();
     print(&format!("built {file}\nnext: ccnf plugin check {file}\n"))
 }
 
@@ -112,8 +112,11 @@ fn list(args: &PluginListArgs) -> Result<()> {
 }
 
 fn check(args: &PluginCheckArgs) -> Result<()> {
+    let extra = extra(&args.set)?;
     if let Some(component) = &args.here {
-        return check_here(args, component);
+        ccnf_loader::load(&[PluginSource::File(args.file.clone())])?;
+        let (kind, name) = component.split_once('/').unwrap_or((component, ""));
+        return conformance::check(kind, name, &extra).map_err(|why| Error::new(ErrorKind::Contract, why));
     }
     let file = ccnf_loader::inspect(&args.file, None)?;
     let mut text =
@@ -163,10 +166,9 @@ fn in_own_process(args: &PluginCheckArgs, component: &str) -> Result<Option<Stri
     }))
 }
 
-fn check_here(args: &PluginCheckArgs, component: &str) -> Result<()> {
-    ccnf_loader::load(&[PluginSource::File(args.file.clone())])?;
-    let mut extra = Extra::default();
-    for set in &args.set {
+/// The keys of `KIND/NAME.KEY=VALUE`.
+fn extra(sets: &[String]) -> Result<Extra> {
+    sets.iter().try_fold(Extra::default(), |extra, set| {
         let bad = || {
             Error::new(ErrorKind::Usage, format!("`--set {set}` is not KIND/NAME.KEY=VALUE"))
                 .help("such as --set dataset/my-files.path=images")
@@ -175,8 +177,6 @@ fn check_here(args: &PluginCheckArgs, component: &str) -> Result<()> {
         let (of, key) = key.split_once('.').ok_or_else(bad)?;
         let (kind, name) = of.split_once('/').ok_or_else(bad)?;
         let value: serde_json::Value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-        extra = extra.with(kind, name, serde_json::json!({ key: value }));
-    }
-    let (kind, name) = component.split_once('/').unwrap_or((component, ""));
-    conformance::check(kind, name, &extra).map_err(|why| Error::new(ErrorKind::Contract, why))
+        Ok(extra.with(kind, name, serde_json::json!({ key: value })))
+    })
 }
