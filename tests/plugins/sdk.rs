@@ -32,8 +32,18 @@ pub(crate) fn sdk() -> PathBuf {
 /// The program of the SDK, which finds its libraries by itself.
 pub(crate) fn ccnf(sdk: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(sdk.join("bin/ccnf"));
-    command.args(args).env_remove("LD_LIBRARY_PATH").env_remove("CCNF_PLUGINS").env_remove("CCNF_SDK");
+    // What this finds must not win over the program's own libraries.
+    command.env("LD_LIBRARY_PATH", strange_libraries());
+    command.args(args).env_remove("CCNF_PLUGINS").env_remove("CCNF_SDK");
     command
+}
+
+/// A folder with a shared core that is none.
+fn strange_libraries() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("strange");
+    create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("libccnf_dylib.so"), "not a library").unwrap();
+    folder
 }
 
 /// What a successful program printed.

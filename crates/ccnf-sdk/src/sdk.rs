@@ -107,8 +107,8 @@ impl Sdk {
             format!("ccnf={}", of(&self.description.ccnf)),
             "--extern".into(),
             format!("ccnf_testkit={}", of(&self.description.testkit)),
-            // Tests are programs, which must find the libraries.
-            format!("-Clink-arg=-Wl,-rpath,{}", libraries.display()),
+            // Tests are programs, which must find these libraries, whatever LD_LIBRARY_PATH says.
+            format!("-Clink-arg=-Wl,-rpath,{},--disable-new-dtags", libraries.display()),
         ]
     }
 }
