@@ -65,7 +65,7 @@ pub fn bundle(options: &Bundle) -> Result<PathBuf> {
     executable.map(PathBuf::from).ok_or_else(|| Error::new(ErrorKind::Plugin, "the build left no program"))
 }
 
-/// The program's Cargo.toml, with the build profiles of the sources.
+/// The program's Cargo.toml, with the build profile of the sources.
 fn manifest(plugins: &[Manifest], source: &Path, options: &Bundle) -> Result<String> {
     let of = |path: &Path| Table::from_iter([("path".to_owned(), Value::from(path.display().to_string()))]);
     let mut cli = of(&source.join("crates/ccnf-cli"));
@@ -85,8 +85,9 @@ fn manifest(plugins: &[Manifest], source: &Path, options: &Bundle) -> Result<Str
     ))?;
     table.insert("dependencies".into(), dependencies.into());
     let root = parsed(&String::from_utf8_lossy(&read_file(&source.join("Cargo.toml"))?))?;
-    if let Some(profile) = root.get("profile") {
-        table.insert("profile".into(), profile.clone());
+    let used = if options.release { "release" } else { "dev" };
+    if let Some(profile) = root.get("profile").and_then(|p| p.get(used)) {
+        table.insert("profile".into(), Table::from_iter([(used.to_owned(), profile.clone())]).into());
     }
     Ok(table.to_string())
 }
