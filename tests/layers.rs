@@ -221,8 +221,8 @@ fn impossible_chains_are_config_errors() {
         (json!({ "directions": [6] }), "directions", "not 6"),
         (json!({ "directions": [0] }), "directions", "not 0"),
         (json!({ "layers": [{ "kind": "whitenin" }] }), "layers.0.kind", "did you mean `whitening`"),
-        (json!({ "layers": [{ "kind": "factor", "rank": 0 }] }), "layers.0.rank", "1 or more"),
-        (json!({ "layers": [{ "kind": "factor", "folds": 1 }] }), "layers.0.folds", "2 or more"),
+        (json!({ "layers": [{ "kind": "factor", "rank": 0 }] }), "layers.0.rank", "between 1 and 4096"),
+        (json!({ "layers": [{ "kind": "factor", "folds": 1 }] }), "layers.0.folds", "between 2 and 4096"),
         (json!({ "layers": [{ "kind": "whitening", "prior": -1.0 }] }), "layers.0.prior", "not negative"),
     ] {
         let mut all = json!({ "kind": "ccnf" });

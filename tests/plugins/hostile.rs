@@ -1,12 +1,13 @@
 //! Files and components that must not get through: each gives its documented error, and no crash.
 
-use crate::sdk::{built, ccnf, failed, said, sdk, source};
-use std::path::{Path, PathBuf};
+use crate::builds::{for_aarch64, with_another_layout, with_own_core};
+use crate::sdk::{built, ccnf, failed, said, sdk};
+use std::path::Path;
 
 /// Uses the core, and registers nothing.
 const NOTHING: &str =
     "ccnf::plugin!();\n#[unsafe(no_mangle)]\npub fn components() -> usize { ccnf::core::list_all().len() }\n";
-const HOSTILE: &str = include_str!("fixtures/hostile.rs");
+pub(crate) const HOSTILE: &str = include_str!("fixtures/hostile.rs");
 
 /// The section's bytes of a plugin's stamp with one text for another of the same length.
 fn patched(file: &Path, from: &str, to: &str) -> Vec<u8> {
@@ -18,11 +19,16 @@ fn patched(file: &Path, from: &str, to: &str) -> Vec<u8> {
     bytes
 }
 
-/// `key=value` of a file's stamp.
-fn fact(file: &Path, key: &str) -> String {
+/// A file's stamp.
+fn stamp(file: &Path) -> Vec<u8> {
     let bytes = std::fs::read(file).unwrap();
     let begin = bytes.windows(8).position(|w| w == b"CCNFABI1").expect("the file has a stamp");
-    let text = String::from_utf8_lossy(&bytes[begin..begin + 2048]).into_owned();
+    bytes[begin..begin + 2048].to_vec()
+}
+
+/// `key=value` of a file's stamp.
+fn fact(file: &Path, key: &str) -> String {
+    let text = String::from_utf8_lossy(&stamp(file)).into_owned();
     let pair = text.split([';', '\0']).find(|p| p.starts_with(&format!("{key}="))).expect(key);
     pair.to_owned()
 }
@@ -53,16 +59,21 @@ fn files_that_do_not_fit_are_refused_before_any_of_their_code_runs() {
     let without_entry = built(&sdk, &folder.path().join("silent"), "silent", &silent);
     let own_core = with_own_core(folder.path(), "own", 1);
     let other_level = with_own_core(folder.path(), "level", 2);
+    let other_layout = with_another_layout(fact(&good, "sdk").trim_start_matches("sdk="));
     let nothing = built(&sdk, &folder.path().join("nothing"), "nothing", NOTHING);
     let libstd = std::fs::read_dir(sdk.join("lib/ccnf"))
         .unwrap()
         .flatten()
         .map(|e| e.path())
         .find(|p| p.to_string_lossy().contains("libstd"));
-    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+    let mut cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("a text", b"not a library".to_vec(), "no ELF file"),
         ("an empty file", vec![], "no ELF file"),
-        ("aarch64", changed(18..20, &183u16.to_le_bytes()), "built for aarch64; this program runs on x86_64"),
+        (
+            "a header of aarch64",
+            changed(18..20, &183u16.to_le_bytes()),
+            "built for aarch64; this program runs on x86_64",
+        ),
         ("32 bits", changed(4..5, &[1]), "a 32-bit or big-endian file"),
         ("big-endian", changed(5..6, &[2]), "a 32-bit or big-endian file"),
         ("an executable", changed(16..18, &2u16.to_le_bytes()), "not a shared library"),
@@ -78,9 +89,9 @@ fn files_that_do_not_fit_are_refused_before_any_of_their_code_runs() {
         ),
         ("no component", std::fs::read(nothing).unwrap(), "registers no component"),
         (
-            "other sources, such as another layout of a struct",
-            stamped("source"),
-            "source: the core has other sources",
+            "another layout of a struct",
+            std::fs::read(other_layout).unwrap(),
+            "`layout` 0.1.0 was built for another ccnf: source: the core has other sources\n",
         ),
         ("another compiler", stamped("rustc"), "rustc: "),
         ("another opt-level", std::fs::read(other_level).unwrap(), "opt-level: 2 there, 1 here"),
@@ -96,6 +107,13 @@ fn files_that_do_not_fit_are_refused_before_any_of_their_code_runs() {
             "does not use the shared core, libccnf_dylib.so: it carries its own copy",
         ),
     ];
+    if let Some(file) = for_aarch64(folder.path(), &stamp(&good)) {
+        cases.push((
+            "built for aarch64",
+            std::fs::read(file).unwrap(),
+            "built for aarch64; this program runs on x86_64",
+        ));
+    }
     for (case, bytes, expected) in cases {
         let file = folder.path().join("case.so");
         std::fs::write(&file, bytes).unwrap();
@@ -107,31 +125,6 @@ fn files_that_do_not_fit_are_refused_before_any_of_their_code_runs() {
     }
     let (code, text) = failed(ccnf(&sdk, &["--plugin", "missing.so", "plugin", "list"]).output().unwrap());
     assert!(code == Some(4) && text.contains("cannot read the plugin `missing.so`"), "{text}");
-}
-
-/// The same source with `ccnf` as a dependency of its own, compiled at this level.
-fn with_own_core(folder: &Path, name: &str, level: u8) -> PathBuf {
-    let crate_folder = folder.join(name);
-    std::fs::create_dir_all(crate_folder.join("src")).unwrap();
-    let root: toml::Table = std::fs::read_to_string(source().join("Cargo.toml")).unwrap().parse().unwrap();
-    let profile = toml::Table::from_iter([("profile".to_owned(), root["profile"].clone())]);
-    let ccnf = std::fs::canonicalize(source().join("crates/ccnf")).unwrap();
-    let manifest = format!(
-        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n[dependencies]\n\
-         ccnf = {{ path = {ccnf:?} }}\n[workspace]\n{profile}\n[profile.dev.package.ccnf]\nopt-level = {level}\n"
-    );
-    std::fs::write(crate_folder.join("Cargo.toml"), manifest).unwrap();
-    std::fs::write(crate_folder.join("src/lib.rs"), HOSTILE).unwrap();
-    std::fs::copy(source().join("Cargo.lock"), crate_folder.join("Cargo.lock")).unwrap();
-    let mut command = std::process::Command::new("cargo");
-    command.arg("build").current_dir(&crate_folder).env("CARGO_TARGET_DIR", target());
-    said(command.output().unwrap());
-    target().join(format!("debug/lib{name}.so"))
-}
-
-/// The folder that the workspace is built into.
-pub(crate) fn target() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned()
 }
 
 #[test]
@@ -233,6 +226,20 @@ fn a_component_that_breaks_its_contract_fails_the_check_with_what_it_does() {
     ] {
         assert!(section(name).contains(expected), "{name}: {}", section(name));
     }
+}
+
+#[test]
+fn memory_that_the_process_does_not_get_is_an_error_that_names_the_plugin() {
+    let sdk = sdk();
+    let folder = tempfile::tempdir().unwrap();
+    let file = built(&sdk, &folder.path().join("hostile"), "hostile", HOSTILE).display().to_string();
+    let coupling = "detector.coupling={ kind = \"hostile-memory\", bytes = 1099511627776 }";
+    let out = folder.path().join("out");
+    let mut run = ccnf(&sdk, &["--plugin", &file, "run", "--set", coupling, "--out"]);
+    let (code, text) = failed(run.arg(out).env("CCNF_CACHE", folder.path().join("cache")).output().unwrap());
+    assert_eq!(code, Some(70), "{text}");
+    assert!(text.contains("memory allocation of 1099511627776 bytes failed"), "{text}");
+    assert!(text.contains("error[C0015]") && text.contains(&format!("`hostile` 0.1.0 ({file})")), "{text}");
 }
 
 #[test]

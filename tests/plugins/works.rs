@@ -1,6 +1,6 @@
 //! Plugins that fit: made by `plugin new`, tested, built, loaded, and linked statically.
 
-use crate::hostile::target;
+use crate::builds::target;
 use crate::sdk::{build, ccnf, said, sdk, source};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};

@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 /// The program: reads the command line, carries the command out, shows errors; gives the exit code.
 pub fn main() -> ExitCode {
+    #[cfg(unix)]
+    ccnf_loader::explain_aborts();
     let cli = args::Cli::parse();
     let started = exit::start_logging(&cli.global).and_then(|()| plugins(&cli.global));
     if let Err(e) = started {

@@ -42,6 +42,8 @@ pub enum ErrorKind {
     Plugin,
     /// A component was called against its contract: a bug in the component or its caller.
     Contract,
+    /// The process has to end at once: a failed allocation, a stack overflow, a panic that cannot be caught.
+    Aborted,
 }
 
 /// An error of the framework: kind, message, place, advice and cause.
@@ -135,6 +137,7 @@ impl Error {
             ErrorKind::Contract => "C0012",
             ErrorKind::NotBuilt => "C0013",
             ErrorKind::Plugin => "C0014",
+            ErrorKind::Aborted => "C0015",
         }
     }
 
@@ -151,7 +154,7 @@ impl Error {
             ErrorKind::Io => 4,
             ErrorKind::NonFinite => 5,
             ErrorKind::Checkpoint | ErrorKind::Locked => 6,
-            ErrorKind::Tensor | ErrorKind::Contract => 70,
+            ErrorKind::Tensor | ErrorKind::Contract | ErrorKind::Aborted => 70,
         }
     }
 }

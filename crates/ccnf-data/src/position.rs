@@ -2,6 +2,9 @@
 
 use ccnf_core::{Error, ErrorKind, Result};
 
+/// No code has more channels.
+const MOST: usize = 16384;
+
 /// The sine and cosine code of an `h` x `w` grid, `[h * w][channels]`, cells row-major.
 ///
 /// With Q = P/2, j = 0 … Q/2 - 1 and ω_j = 10000^(-2j/Q), the cell in row r and column c gets
@@ -11,7 +14,7 @@ use ccnf_core::{Error, ErrorKind, Result};
 /// channel 2j + 1 = cos(c ω_j)    channel Q + 2j + 1 = cos(r ω_j)
 /// ```
 ///
-/// Rows and columns count from 0 and are not normalised. `channels` (P) is a multiple of 4.
+/// Rows and columns count from 0 and are not normalised. `channels` (P) is a multiple of 4, at most 16384.
 ///
 /// ```
 /// let code = ccnf_data::position_code(2, 3, 8)?;
@@ -20,12 +23,14 @@ use ccnf_core::{Error, ErrorKind, Result};
 /// # Ok::<(), ccnf_core::Error>(())
 /// ```
 pub fn position_code(h: usize, w: usize, channels: usize) -> Result<Vec<f32>> {
-    if channels == 0 || !channels.is_multiple_of(4) {
+    if channels == 0 || channels > MOST || !channels.is_multiple_of(4) {
         return Err(Error::new(
             ErrorKind::Config,
             format!("a position code cannot have {channels} channels"),
         )
-        .help("the number must be a multiple of 4: sine and cosine, for rows and columns"));
+        .help(format!(
+            "the number must be a multiple of 4 (sine and cosine, for rows and columns), at most {MOST}"
+        )));
     }
     let half = channels / 2;
     let frequencies: Vec<f64> =

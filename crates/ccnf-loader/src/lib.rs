@@ -10,6 +10,8 @@
 //! Only a program built with the feature `dynamic`, on Linux on x86-64 or aarch64, loads plugins; elsewhere [`load`] says so, and plugins are
 //! linked statically.
 
+#[cfg(unix)]
+mod abort;
 mod config;
 mod file;
 #[cfg(feature = "dynamic")]
@@ -17,6 +19,8 @@ mod host;
 mod load;
 mod stamp;
 
+#[cfg(unix)]
+pub use abort::explain_aborts;
 pub use config::{PluginSource, PluginsConfig, from_environment};
 pub use file::{Inspected, inspect};
 pub use load::{Plugin, common, load, load_common, loaded};

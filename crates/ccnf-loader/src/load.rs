@@ -82,6 +82,8 @@ pub fn load(sources: &[PluginSource]) -> Result<Vec<Plugin>> {
                 };
                 if !loaded.contains(&plugin) {
                     loaded.push(plugin.clone());
+                    #[cfg(unix)]
+                    crate::abort::naming(&loaded);
                 }
                 plugin
             }

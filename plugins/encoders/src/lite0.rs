@@ -82,9 +82,9 @@ impl Lite0 {
     /// Compiles the embedded network for the configured levels; later blocks are left out.
     pub fn new(config: Lite0Config, build: &Build<EncoderSpec>) -> Result<Self> {
         let Lite0Config { levels, size, resize, filter, pool, pool_levels, scales } = config;
-        if size == 0 || !size.is_multiple_of(32) {
+        if size == 0 || size > 4096 || !size.is_multiple_of(32) {
             return Err(build
-                .error("size", format!("the size is {size}, but it must be a multiple of 32"))
+                .error("size", format!("the size is {size}, but it must be a multiple of 32, at most 4096"))
                 .help("the network halves the image five times; use 224, 256, 320, …"));
         }
         if levels.is_empty() {

@@ -64,8 +64,8 @@ impl MapFactor {
         for (key, value, least) in
             [("rank", config.rank, 1), ("block", config.block, 1), ("folds", config.folds, 2)]
         {
-            if value < least {
-                return Err(build.error(key, format!("must be {least} or more")));
+            if value < least || value > 4096 {
+                return Err(build.error(key, format!("must be between {least} and 4096")));
             }
         }
         Ok(MapFactor::with(config, &build.scope, &build.level))

@@ -118,6 +118,9 @@ impl Default for IufConfig {
 impl IufConfig {
     /// Checks the ranges.
     pub(crate) fn check<S>(&self, build: &Build<'_, S>) -> Result<()> {
+        if self.width > 65536 {
+            return Err(build.error("width", "must be at most 65536"));
+        }
         let divides = |heads: usize| heads > 0 && self.width.is_multiple_of(heads);
         if self.width < 2 || !self.width.is_multiple_of(2) || !divides(self.heads) {
             let key = if self.width < 2 || !self.width.is_multiple_of(2) { "width" } else { "heads" };
@@ -127,8 +130,8 @@ impl IufConfig {
             return Err(build.error("discriminator.heads", "must divide `width`"));
         }
         for (key, hidden) in [("hidden", self.hidden), ("discriminator.hidden", self.discriminator.hidden)] {
-            if hidden == 0 {
-                return Err(build.error(key, "hidden layers need at least one value"));
+            if hidden == 0 || hidden > 65536 {
+                return Err(build.error(key, "must be between 1 and 65536"));
             }
         }
         if !(2..=64).contains(&self.layers) {

@@ -82,8 +82,11 @@ impl SyntheticImage {
     }
 }
 
+/// No class has more pictures of one sort.
+const MOST: usize = 1_000_000;
+
 impl SyntheticSpec {
-    /// Fails for an unknown or repeated class, no class, no training picture or an impossible size.
+    /// Fails for an unknown or repeated class, no class, no training picture, over a million pictures of one sort or an impossible size.
     pub fn check(&self) -> Result<()> {
         check_size(self.size)?;
         let fail = |what: String, help: &str| Err(Error::new(ErrorKind::Config, what).help(help));
@@ -97,6 +100,13 @@ impl SyntheticSpec {
             return fail(
                 "a class needs at least one training picture".into(),
                 "raise the number of training pictures",
+            );
+        }
+        let numbers = [self.train_per_class, self.test_good_per_class, self.test_per_defect];
+        if let Some(n) = numbers.into_iter().find(|n| *n > MOST) {
+            return fail(
+                format!("a class of the synthetic dataset cannot have {n} pictures of one sort"),
+                &format!("choose at most {MOST}"),
             );
         }
         for (i, class) in self.classes.iter().enumerate() {

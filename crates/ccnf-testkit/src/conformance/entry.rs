@@ -3,7 +3,8 @@
 //! * its name is kebab-case and unique in its kind, its description is one line;
 //! * its example config survives JSON, is read back as it stands, and builds;
 //! * an unknown key is refused by name;
-//! * every key has a description in the schema.
+//! * every key has a description in the schema;
+//! * a number too large for any machine is refused with an error, or costs nothing while building (see `sizes.rs`).
 
 use super::Extra;
 use super::common::Must;
@@ -111,6 +112,7 @@ impl<K: ComponentKind + ?Sized> Case<K> {
         self.check_unknown_key(spec);
         let schema = (self.entry.schema)();
         self.check_described(&schema, "");
+        self.check_sizes(&schema, spec);
     }
 
     fn check_example(&self, spec: &K::Spec) {

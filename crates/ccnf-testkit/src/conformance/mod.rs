@@ -15,7 +15,7 @@
 //!
 //! | kind | file with the list of its checks |
 //! |---|---|
-//! | every kind | `entry.rs`: name, description, example, schema, unknown keys |
+//! | every kind | `entry.rs`: name, description, example, schema, unknown keys; `sizes.rs`: numbers too large |
 //! | coupling | `coupling.rs`: inverse, log-determinant, state, baking; `coupling_gradients.rs`, `coupling_private.rs` |
 //! | layer, conditioner, regularizer, scorer, router, strategy, encoder, dataset | the file of that name |
 //! | detector | `detector.rs`: freezing, scores; `detector_resume.rs`: checkpoints; `probe.rs`: the inside |
@@ -40,6 +40,7 @@ mod probe;
 mod regularizer;
 mod router;
 mod scorer;
+mod sizes;
 mod strategy;
 
 use ccnf::core::{ComponentKind, entries};

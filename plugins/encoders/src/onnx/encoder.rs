@@ -19,8 +19,8 @@ impl Onnx {
         if path.as_os_str().is_empty() {
             return Err(build.error("path", "missing: which ONNX file? Set path = \"…\""));
         }
-        if size == 0 {
-            return Err(build.error("size", "the size must be at least 1"));
+        if size == 0 || size > 4096 {
+            return Err(build.error("size", "the size must be between 1 and 4096"));
         }
         if !mean.iter().all(|m| m.is_finite()) {
             return Err(build.error("mean", "the mean must be finite"));

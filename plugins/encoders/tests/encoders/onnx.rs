@@ -165,7 +165,7 @@ fn wrong_settings_are_config_errors() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), &network().encode_to_vec());
     for (key, value, hint) in [
-        ("size", json!(0), "at least 1"),
+        ("size", json!(0), "between 1 and 4096"),
         ("pool", json!(4), "odd"),
         ("std", json!([1.0, 0.0, 1.0]), "above 0"),
         ("outputs", json!(["half", "half"]), "twice"),
