@@ -2,6 +2,7 @@
 
 use crate::builds::{for_aarch64, with_another_layout, with_own_core};
 use crate::sdk::{built, ccnf, failed, said, sdk};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Uses the core, and registers nothing.
@@ -125,6 +126,14 @@ fn files_that_do_not_fit_are_refused_before_any_of_their_code_runs() {
     }
     let (code, text) = failed(ccnf(&sdk, &["--plugin", "missing.so", "plugin", "list"]).output().unwrap());
     assert!(code == Some(4) && text.contains("cannot read the plugin `missing.so`"), "{text}");
+    for no_file in [".", "/dev/zero"] {
+        let (code, text) = failed(ccnf(&sdk, &["plugin", "check", no_file]).output().unwrap());
+        assert!(code == Some(2) && text.contains("error[C0014]: not a file"), "{no_file}: {text}");
+    }
+    let not_text = folder.path().join(std::ffi::OsStr::from_bytes(b"\xff.so"));
+    std::fs::copy(&good, &not_text).unwrap();
+    let (code, text) = failed(ccnf(&sdk, &["plugin", "check"]).arg(&not_text).output().unwrap());
+    assert!(code == Some(2) && text.contains("error[C0014]: the file's path is not UTF-8"), "{text}");
 }
 
 #[test]
@@ -222,6 +231,8 @@ fn a_component_that_breaks_its_contract_fails_the_check_with_what_it_does() {
         ("panic-build", "this constructor gives up"),
         ("panic-forward", "this forward gives up"),
         ("panic-backward", "this backward gives up"),
+        ("panic-drop", "this destructor gives up"),
+        ("exit", "the check's process was ended before the check was done"),
         ("memory", "memory allocation of 1125899906842624 bytes failed"),
     ] {
         assert!(section(name).contains(expected), "{name}: {}", section(name));
@@ -229,17 +240,63 @@ fn a_component_that_breaks_its_contract_fails_the_check_with_what_it_does() {
 }
 
 #[test]
-fn memory_that_the_process_does_not_get_is_an_error_that_names_the_plugin() {
+fn keys_of_a_check_are_those_of_a_run_and_only_for_the_plugin() {
+    let sdk = sdk();
+    let folder = tempfile::tempdir().unwrap();
+    let file = built(&sdk, &folder.path().join("hostile"), "hostile", HOSTILE);
+    for (set, code, expected) in [
+        (
+            "coupling/hostile-nine.bytes=1",
+            2,
+            "error[C0003]: `--set coupling/hostile-nine.bytes=1`: the plugin brings no",
+        ),
+        ("coupling.bytes=1", 2, "is not KIND/NAME.KEY=VALUE"),
+        ("coupling/hostile-none.bytes={ a = 1", 2, "is no value in TOML"),
+        ("coupling/hostile-none.bytes.more=1", 70, "bytes"),
+    ] {
+        let (found, text) =
+            failed(ccnf(&sdk, &["plugin", "check", "--set", set]).arg(&file).output().unwrap());
+        assert!(found == Some(code) && text.contains(expected), "{set}: {text}");
+    }
+}
+
+#[test]
+fn a_plugin_that_does_not_fit_is_in_the_way_of_no_command_that_makes_plugins() {
+    let (sdk, folder) = (sdk(), tempfile::tempdir().unwrap());
+    let started = |args: &[&str]| ccnf(&sdk, args).env("CCNF_PLUGINS", "old.so").output().unwrap();
+    let (_, text) = failed(started(&["list"]));
+    assert!(
+        text.contains("cannot read the plugin `old.so`")
+            && text.contains("at the environment variable CCNF_PLUGINS"),
+        "{text}"
+    );
+    let made = folder.path().join("made").display().to_string();
+    said(started(&["plugin", "new", "made", "--kind", "scorer", "--out", &made]));
+    said(started(&["plugin", "build", "--debug", &made]));
+}
+
+#[test]
+fn an_end_of_the_process_is_an_error_that_names_the_plugin() {
     let sdk = sdk();
     let folder = tempfile::tempdir().unwrap();
     let file = built(&sdk, &folder.path().join("hostile"), "hostile", HOSTILE).display().to_string();
-    let coupling = "detector.coupling={ kind = \"hostile-memory\", bytes = 1099511627776 }";
-    let out = folder.path().join("out");
-    let mut run = ccnf(&sdk, &["--plugin", &file, "run", "--set", coupling, "--out"]);
-    let (code, text) = failed(run.arg(out).env("CCNF_CACHE", folder.path().join("cache")).output().unwrap());
-    assert_eq!(code, Some(70), "{text}");
-    assert!(text.contains("memory allocation of 1099511627776 bytes failed"), "{text}");
-    assert!(text.contains("error[C0015]") && text.contains(&format!("`hostile` 0.1.0 ({file})")), "{text}");
+    for (coupling, why) in [
+        (
+            "{ kind = \"hostile-memory\", bytes = 1099511627776 }",
+            "memory allocation of 1099511627776 bytes failed",
+        ),
+        ("{ kind = \"hostile-panic-drop\" }", "this destructor gives up at src/lib.rs:"),
+        ("{ kind = \"hostile-exit\" }", "something called `exit` before the work was done"),
+    ] {
+        let set = format!("detector.coupling={coupling}");
+        let mut run = ccnf(&sdk, &["--plugin", &file, "check", "--set", &set]);
+        let (code, text) = failed(run.output().unwrap());
+        assert!(code == Some(70) && text.contains(why), "{text}");
+        assert!(
+            text.contains("error[C0015]") && text.contains(&format!("`hostile` 0.1.0 ({file})")),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -142,6 +142,11 @@ fn every_kind_of_component_comes_from_a_plugin_and_models_are_made_of_nothing_el
         let metrics: serde_json::Value =
             serde_json::from_slice(&std::fs::read(out.join("metrics.json")).unwrap()).unwrap();
         assert_eq!(metrics["classes"].as_array().unwrap().len(), 3, "{name}: {metrics}");
+        // Features of another build of the plugin are in another folder.
+        let hash = said(ccnf(&sdk, &["--plugin", &file, "plugin", "list", "--json"]).output().unwrap());
+        let hash: serde_json::Value = serde_json::from_str(&hash).unwrap();
+        let of_plugin = format!("plugin-{}", &hash["loaded"][0]["sha256"].as_str().unwrap()[..16]);
+        assert_eq!(std::fs::read_dir(cache.join(of_plugin)).unwrap().count(), 1, "{name}");
         // The folder alone is enough to go on with the run: its config names the plugin.
         let again = said(ccnf(&sdk, &["eval"]).arg(&out).env("CCNF_CACHE", &cache).output().unwrap());
         assert!(again.contains("pcb"), "{name}: {again}");

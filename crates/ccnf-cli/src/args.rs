@@ -92,6 +92,15 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether `--plugin` and `CCNF_PLUGINS` mean anything to it. Those that make plugins must work where these name one that does not fit.
+    pub(crate) fn uses_plugins(&self) -> bool {
+        use PluginCommand::{Build, Bundle, New, Sdk, Test};
+        let makes = matches!(self, Command::Plugin(New(_) | Build(_) | Test(_) | Sdk(_) | Bundle(_)));
+        !makes && !matches!(self, Command::Completions { .. })
+    }
+}
+
 /// A configuration from files and overrides.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {

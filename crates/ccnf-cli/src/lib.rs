@@ -9,8 +9,8 @@ mod watch;
 
 // Without a name the linker would drop the plugins and what they register.
 use ccnf_bundle as _;
-use ccnf_core::Result;
 use ccnf_core::panics::catch;
+use ccnf_core::{Result, ResultExt};
 use ccnf_loader::PluginSource;
 use clap::Parser;
 use std::process::ExitCode;
@@ -18,23 +18,34 @@ use std::process::ExitCode;
 /// The program: reads the command line, carries the command out, shows errors; gives the exit code.
 pub fn main() -> ExitCode {
     #[cfg(unix)]
-    ccnf_loader::explain_aborts();
+    ccnf_loader::explain_ends();
     let cli = args::Cli::parse();
-    let started = exit::start_logging(&cli.global).and_then(|()| plugins(&cli.global));
-    if let Err(e) = started {
-        return exit::report(&e);
-    }
-    let work = || catch(|| "carrying out the command".to_owned(), || commands::dispatch(cli));
-    match in_pool(work) {
+    working(true);
+    let done = exit::start_logging(&cli.global)
+        .and_then(|()| if cli.command.uses_plugins() { plugins(&cli.global) } else { Ok(()) })
+        .and_then(|()| {
+            in_pool(|| catch(|| "carrying out the command".to_owned(), || commands::dispatch(cli)))
+        });
+    let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => exit::report(&e),
-    }
+    };
+    working(false);
+    code
+}
+
+/// Whether an `exit` that some component calls would leave work undone.
+fn working(on: bool) {
+    #[cfg(unix)]
+    ccnf_loader::working(on);
 }
 
 /// Loads the plugins of the command line and of the environment.
 fn plugins(global: &args::Global) -> Result<()> {
-    let named = global.plugin.iter().cloned().map(PluginSource::File);
-    ccnf_loader::load_common(&named.chain(ccnf_loader::from_environment()).collect::<Vec<_>>())
+    let named: Vec<_> = global.plugin.iter().cloned().map(PluginSource::File).collect();
+    ccnf_loader::load_common(&named).at(|| "--plugin".to_owned())?;
+    ccnf_loader::load_common(&ccnf_loader::from_environment())
+        .at(|| "the environment variable CCNF_PLUGINS".to_owned())
 }
 
 /// Runs `work` on a thread of the pool: parallel work that starts there needs no other thread to be woken and waited for, which is

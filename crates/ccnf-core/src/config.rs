@@ -64,7 +64,7 @@ impl Config {
             };
             config.push(vec![figment])?;
         }
-        config.push(environment())?;
+        config.push(environment()?)?;
         // All of `--set` is one layer: the order of its options does not matter.
         config.push(sets.iter().map(|s| Ok(Figment::from(SetOption::parse(s)?))).collect::<Result<_>>()?)?;
         Ok(config)
@@ -80,6 +80,14 @@ impl Config {
         self.value = merge(std::mem::replace(&mut self.value, Value::from(Dict::new())), value, true);
         Arc::make_mut(&mut self.layers).extend(layer);
         Ok(())
+    }
+
+    /// What `sets` (as in [`compose`](Config::compose)) say, as a JSON object.
+    pub fn sets_json(sets: &[String]) -> Result<serde_json::Value> {
+        let mut config =
+            Config { layers: Arc::default(), value: Value::from(Dict::new()), resolved: Arc::default() };
+        config.push(sets.iter().map(|s| Ok(Figment::from(SetOption::parse(s)?))).collect::<Result<_>>()?)?;
+        Ok(plain_json(&config.value).unwrap_or_default())
     }
 
     /// A configuration from a JSON value, for tests and for loading a resolved config back.

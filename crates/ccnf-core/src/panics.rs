@@ -72,10 +72,16 @@ pub fn caught<T>(work: impl FnOnce() -> T) -> std::result::Result<T, Caught> {
 fn noted(message: String) -> Caught {
     let (mut noted, own) = (lock(&NOTED), std::thread::current().id());
     let last = |of_own: bool| noted.iter().rposition(|(t, c)| c.message == message && (!of_own || *t == own));
-    match last(true).or_else(|| last(false)) {
-        Some(place) => noted.swap_remove(place).1,
+    let mut caught = match last(true).or_else(|| last(false)) {
+        Some(place) => noted.remove(place).1,
         None => Caught { message, ..Caught::default() },
+    };
+    // What a thread says that has waited for another one is not why that one panicked.
+    let waited = caught.message == "a scoped thread panicked" || caught.message.ends_with("Any { .. }");
+    if waited && let Some((_, cause)) = noted.iter().rfind(|(t, _)| *t != own) {
+        caught.message += &format!("; that thread: {}", cause.told());
     }
+    caught
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -121,8 +127,21 @@ fn note(info: &PanicHookInfo<'_>, before: &Hook) {
         plugin: ATTRIBUTION.get().and_then(|find| find()),
         stack: (stack.status() == BacktraceStatus::Captured).then(|| shortened(&stack.to_string())),
     };
+    // The process ends here: nobody will ask for what was noted.
+    if LAST_WORDS.contains(&caught.message.as_str()) {
+        let noted = lock(&NOTED);
+        for (_, earlier) in noted.iter().filter(|(t, _)| *t == thread.id()) {
+            eprintln!("a panic before this one: {}", earlier.told());
+        }
+        eprintln!("a panic that cannot be caught: {}", caught.told());
+        return;
+    }
     lock(&NOTED).push((thread.id(), caught));
 }
+
+/// What the standard library says of a panic that ends the process.
+const LAST_WORDS: [&str; 2] =
+    ["panic in a destructor during cleanup", "panic in a function that cannot unwind"];
 
 /// A call stack without the frames of the panic itself and of what caught it.
 fn shortened(stack: &str) -> String {
@@ -143,6 +162,13 @@ fn text(payload: &(dyn Any + Send)) -> String {
 }
 
 impl Caught {
+    /// Message, place and plugin in a line.
+    fn told(&self) -> String {
+        let place = self.place.as_ref().map(|p| format!(" at {p}")).unwrap_or_default();
+        let plugin = self.plugin.as_ref().map(|p| format!(" in the plugin {p}")).unwrap_or_default();
+        format!("{}{place}{plugin}", self.message)
+    }
+
     fn into_error(self, doing: &str) -> Error {
         let (who, help) = match self.plugin {
             Some(plugin) => (
@@ -200,6 +226,29 @@ mod tests {
         })
         .unwrap_err();
         assert!(e.message().contains("elsewhere") && e.places()[0].contains("panics.rs:"), "{e}");
+    }
+
+    #[test]
+    fn a_panic_of_a_scoped_thread_is_told_with_its_cause() {
+        let e = catch::<()>(String::new, || {
+            std::thread::scope(|s| {
+                s.spawn(|| panic!("the cause"));
+            });
+            Ok(())
+        })
+        .unwrap_err();
+        let said = e.message();
+        assert!(
+            said.contains("a scoped thread panicked; that thread: the cause at ")
+                && said.contains("panics.rs:"),
+            "{e}"
+        );
+        let e = catch::<()>(String::new, || {
+            std::thread::spawn(|| panic!("another cause")).join().unwrap();
+            Ok(())
+        })
+        .unwrap_err();
+        assert!(e.message().contains("; that thread: another cause at "), "{e}");
     }
 
     #[test]

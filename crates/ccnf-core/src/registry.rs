@@ -87,7 +87,7 @@ pub fn find<K: ComponentKind + ?Sized>(name: &str, at: &Section) -> Result<&'sta
             let mut e =
                 Error::new(ErrorKind::UnknownComponent, format!("no {} is called `{name}`{hint}", K::NAME))
                     .help(format!(
-                        "registered: {}",
+                        "registered: {}; those of a plugin need `--plugin FILE` or [plugins] in the config",
                         if names.is_empty() { "none".into() } else { names.join(", ") }
                     ));
             for p in place.places() {

@@ -6,6 +6,7 @@ use ccnf_core::{
     Config, ConfigFile, Dataset, DatasetSpec, Detector, DetectorSpec, Encoder, EncoderSpec, FusionConfig,
     Result, ResultExt, Stage, Strategy, StrategySpec, TestIndex, TrainConfig, TrainIndex, build,
 };
+use ccnf_data::cache::FeatureCache;
 use ccnf_loader::Plugin;
 use ccnf_tensor::Streams;
 
@@ -154,6 +155,22 @@ impl Assembly {
             }
         }
         h.finalize().to_hex()[..16].to_string()
+    }
+
+    /// The feature cache. The features of a run-time plugin's encoder lie in a folder of the plugin's hash: whoever changes its code may forget
+    /// to change its fingerprint.
+    pub fn open_cache(&self) -> Result<FeatureCache> {
+        let resolved = self.config.resolved();
+        let is_used = |name: &str| {
+            let of_encoder = resolved.iter().filter(|(path, _)| section(path) == "encoder");
+            of_encoder.filter(|(path, _)| path.ends_with(".kind")).any(|(_, r)| r.value == name)
+        };
+        let brings_it =
+            |p: &&Plugin| p.components.iter().any(|(kind, name)| *kind == "encoder" && is_used(name));
+        let root = self.plugins.iter().filter(brings_it).fold(self.run.cache_folder(), |folder, p| {
+            folder.join(format!("plugin-{}", p.sha256.get(..16).unwrap_or(&p.sha256)))
+        });
+        FeatureCache::open(Some(root), self.encoder.as_ref())
     }
 
     /// The classes of all stages in the order in which they are learnt, with their stage.

@@ -7,7 +7,6 @@ use crate::observer::Observer;
 use crate::provenance::Provenance;
 use crate::score_stage::{Scoring, StageEvaluation};
 use ccnf_core::{Config, ConfigFile, Encoder, Error, ErrorKind, Result, restore};
-use ccnf_data::cache::FeatureCache;
 use std::path::{Path, PathBuf};
 
 /// The result of [`evaluate_run`].
@@ -75,7 +74,7 @@ pub fn evaluate_run(
     same_encoder(folder, a.encoder.as_ref())?;
     let checkpoint = read_checkpoint(&stage_path(folder, stage)?)?;
     restore(a.detector.as_mut(), &checkpoint.model)?;
-    let cache = FeatureCache::open(Some(a.run.cache_folder()), a.encoder.as_ref())?;
+    let cache = a.open_cache()?;
     let scoring = Scoring {
         dataset: a.dataset.as_ref(),
         test: &a.test_index,

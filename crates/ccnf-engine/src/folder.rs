@@ -113,7 +113,7 @@ impl RunFolder {
                     ErrorKind::Checkpoint,
                     format!("`{}` holds another run (id {}, this one is {id})", path.display(), f.id),
                 )
-                .help("the configuration, the data or the program changed: choose another --out, or remove the folder"));
+                .help("the configuration, the data, a plugin or the program changed: choose another --out, or remove the folder"));
             }
             Some(f) if f.finished => FolderState::Finished,
             Some(_) => FolderState::Started,

@@ -50,7 +50,7 @@ impl Reopened {
         })?;
         let assembly = Assembly::new(&config)?;
         same_encoder(folder, assembly.encoder.as_ref())?;
-        let cache = FeatureCache::open(Some(assembly.run.cache_folder()), assembly.encoder.as_ref())?;
+        let cache = assembly.open_cache()?;
         Ok(Reopened { folder: folder.to_owned(), assembly, cache, metrics })
     }
 

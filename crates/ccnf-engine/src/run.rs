@@ -16,7 +16,6 @@ use crate::timing::{Clock, StageTiming, write_timing};
 use crate::train::{Place, load_stage, read_trainable, train_stage};
 use ccnf_core::panics::catch;
 use ccnf_core::{Error, ErrorKind, Result};
-use ccnf_data::cache::FeatureCache;
 use ccnf_tensor::Owner;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -59,7 +58,7 @@ fn carry_through(mut a: Assembly, out: Option<&Path>, observer: &dyn Observer) -
     write_description(&a, &folder)?;
     let provenance = Provenance::of(&a)?;
     folder.write_json("provenance.json", &provenance)?;
-    let cache = FeatureCache::open(Some(a.run.cache_folder()), a.encoder.as_ref())?;
+    let cache = a.open_cache()?;
     let place = Place { folder: &folder, cache: &cache, id: &id, observer };
     let classes = a.classes();
     let (mut files, mut in_memory): (Vec<StageFile>, bool) = (Vec::new(), false);

@@ -9,6 +9,7 @@ use object::elf::{self, FileHeader64};
 use object::read::elf::{Dyn, ElfFile, FileHeader, Sym};
 use object::{Object, ObjectSection};
 use sha2::{Digest, Sha256};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The name of the shared core, without what the compiler may append.
@@ -39,7 +40,24 @@ pub struct Inspected {
 /// a stamp of another build, or does not use the shared core.
 pub fn inspect(path: &Path, pinned: Option<&str>) -> Result<Inspected> {
     let place = || format!("plugin `{}`", path.display());
-    let path = std::fs::canonicalize(path).map_err(|e| Error::io("read the plugin", path, e))?;
+    let path = std::fs::canonicalize(path).map_err(|e| {
+        let e = Error::io("read the plugin", path, e);
+        match pinned {
+            Some(hash) => e.help(format!(
+                "if it has moved, name the file with `--plugin FILE`: it is known by its SHA-256, {hash}"
+            )),
+            None => e,
+        }
+    })?;
+    if path.to_str().is_none() {
+        return Err(Error::new(
+            ErrorKind::Plugin,
+            "the file's path is not UTF-8, which a run could not note down",
+        )
+        .at(place())
+        .help("rename the file or its folder"));
+    }
+    begins_as_elf(&path).at(place)?;
     let bytes = read_file(&path)?;
     let hash = sha256(&bytes);
     if let Some(wanted) = pinned.filter(|wanted| !wanted.eq_ignore_ascii_case(&hash)) {
@@ -62,6 +80,22 @@ pub fn inspect(path: &Path, pinned: Option<&str>) -> Result<Inspected> {
     })
 }
 
+/// Fails for what is no file, such as a folder or a pipe, and, before it is read whole, for a file that begins otherwise.
+fn begins_as_elf(path: &Path) -> Result<()> {
+    let metadata = std::fs::metadata(path).map_err(|e| Error::io("read the plugin", path, e))?;
+    if !metadata.is_file() {
+        return Err(broken("not a file"));
+    }
+    let mut begin = vec![];
+    std::fs::File::open(path)
+        .and_then(|f| f.take(4).read_to_end(&mut begin))
+        .map_err(|e| Error::io("read the plugin", path, e))?;
+    match begin == elf::ELFMAG {
+        true => Ok(()),
+        false => Err(broken("not a shared library for Linux (no ELF file)")),
+    }
+}
+
 /// 64 hexadecimal digits.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
@@ -75,9 +109,6 @@ fn broken(what: impl Into<String>) -> Error {
 
 /// The file's header and tables; everything that its headers promise must be there, since the system's loader does not look.
 fn elf_file(bytes: &[u8]) -> Result<Elf<'_>> {
-    if !bytes.starts_with(&elf::ELFMAG) {
-        return Err(broken("not a shared library for Linux (no ELF file)"));
-    }
     if bytes.len() < 64 {
         return Err(broken("the file is cut short"));
     }
@@ -136,7 +167,7 @@ fn facts(elf: &Elf<'_>) -> Result<(stamp::Stamp, Vec<String>, Vec<String>)> {
             stamp.name, stamp.version
         );
         return Err(Error::new(ErrorKind::Plugin, found).help(
-            "its Cargo.toml must not name ccnf as a dependency; build it against the SDK: ccnf plugin build",
+            "its Cargo.toml must not name ccnf as a dependency, and lib.rs must name the files of its components (`mod NAME;`); build it with ccnf plugin build",
         ));
     }
     if stamp.sdk.is_empty() {

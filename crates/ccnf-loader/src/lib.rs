@@ -10,18 +10,18 @@
 //! Only a program built with the feature `dynamic`, on Linux on x86-64 or aarch64, loads plugins; elsewhere [`load`] says so, and plugins are
 //! linked statically.
 
-#[cfg(unix)]
-mod abort;
 mod config;
+#[cfg(unix)]
+mod ends;
 mod file;
 #[cfg(feature = "dynamic")]
 mod host;
 mod load;
 mod stamp;
 
-#[cfg(unix)]
-pub use abort::explain_aborts;
 pub use config::{PluginSource, PluginsConfig, from_environment};
+#[cfg(unix)]
+pub use ends::{explain_ends, working};
 pub use file::{Inspected, inspect};
 pub use load::{Plugin, common, load, load_common, loaded};
 

@@ -83,7 +83,7 @@ pub fn load(sources: &[PluginSource]) -> Result<Vec<Plugin>> {
                 if !loaded.contains(&plugin) {
                     loaded.push(plugin.clone());
                     #[cfg(unix)]
-                    crate::abort::naming(&loaded);
+                    crate::ends::naming(&loaded);
                 }
                 plugin
             }

@@ -69,10 +69,18 @@ pub fn new_plugin(new: &New) -> Result<()> {
         files.iter().map(|(kind, _)| format!("{kind} `{}`", component(&new.name, kind, alone))).collect();
     write("src/lib.rs", format!("//! A plugin of ccnf: {}.\n{modules}ccnf::plugin!();\n", list.join(", ")))?;
     write("Cargo.toml", MANIFEST.replace("NAME", &new.name))?;
-    write(".gitignore", "/target\n".into())?;
+    write(".gitignore", "/target\n/runs\n/suites\n".into())?;
     let first = files.first().map_or("", |(kind, _)| kind);
     let readme = README
         .replace("COMPONENT", &component(&new.name, first, alone))
+        .replace(
+            "OPTIONS",
+            &if files.iter().any(|(kind, _)| *kind == "dataset") {
+                format!(" --set dataset/{}.path=DIR", component(&new.name, "dataset", alone))
+            } else {
+                String::new()
+            },
+        )
         .replace("LIST", &list.join(", "))
         .replace("FILE", &new.name.replace('-', "_"))
         .replace("NAME", &new.name)
@@ -84,13 +92,73 @@ fn check_name(name: &str) -> Result<()> {
     let letters = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     let begins =
         name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.ends_with('-') && !name.contains("--");
-    let taken = ["ccnf", "ccnf-testkit", "test", "core", "std", "alloc"].contains(&name);
-    match letters && begins && !taken && name.len() <= 64 {
+    match letters && begins && !TAKEN.contains(&name) && name.len() <= 64 {
         true => Ok(()),
         false => Err(Error::new(ErrorKind::Usage, format!("`{name}` cannot be a plugin's name"))
-            .help("lower-case letters, digits and -, beginning with a letter, such as my-coupling")),
+            .help("at most 64 lower-case letters, digits and -, beginning with a letter, no word of Rust or name that `ccnf` has, such as my-coupling")),
     }
 }
+
+/// Names of crates, words of Rust, and names whose types would hide others.
+const TAKEN: &[&str] = &[
+    "ccnf",
+    "ccnf-testkit",
+    "test",
+    "core",
+    "std",
+    "alloc",
+    "proc-macro",
+    "as",
+    "async",
+    "await",
+    "box",
+    "break",
+    "build",
+    "config",
+    "const",
+    "continue",
+    "crate",
+    "debug",
+    "default",
+    "dyn",
+    "else",
+    "enum",
+    "error",
+    "extern",
+    "false",
+    "fn",
+    "for",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "mat",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "option",
+    "param",
+    "pub",
+    "ref",
+    "result",
+    "return",
+    "self",
+    "static",
+    "string",
+    "struct",
+    "super",
+    "trait",
+    "true",
+    "type",
+    "unsafe",
+    "use",
+    "var",
+    "vec",
+    "where",
+    "while",
+];
 
 /// The name of the component in configs.
 fn component(name: &str, kind: &str, alone: bool) -> String {
@@ -136,7 +204,7 @@ A plugin of ccnf: LIST.
 ```sh
 ccnf plugin test                                   # the contract of its kind, and its own tests
 ccnf plugin build                                  # target/release/libFILE.so
-ccnf plugin check target/release/libFILE.so        # would the program take it, and is it right?
+ccnf plugin check target/release/libFILE.soOPTIONS        # would the program take it, and is it right?
 ccnf --plugin target/release/libFILE.so describe KIND/COMPONENT
 ```
 
@@ -198,7 +266,7 @@ mod tests {
 
     #[test]
     fn bad_names_kinds_and_folders_are_refused() {
-        for name in ["", "My", "a b", "-a", "a-", "a--b", "ccnf", "9a"] {
+        for name in ["", "My", "a b", "-a", "a-", "a--b", "ccnf", "9a", "self", "result"] {
             assert!(
                 made(name, &["coupling"]).1.unwrap_err().message().contains("cannot be a plugin's name"),
                 "{name}"

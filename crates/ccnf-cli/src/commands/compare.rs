@@ -10,14 +10,10 @@ use ccnf_suite::{
     Collected, JsonLines, Local, Planner, ReportOptions, Slurm, SuiteFolder, SuiteSpec, default_jobs, state,
     this_program, write_report,
 };
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The suite that runs without a file.
 const QUICKSTART: &str = include_str!("../../../../configs/suites/quickstart.toml");
-
-/// The exit code of a run whose waiting program is gone: that of an interrupt.
-const ORPHANED: i32 = 130;
 
 pub(crate) fn compare(args: &CompareArgs) -> Result<()> {
     let (spec, base) = match &args.suite {
@@ -112,10 +108,7 @@ pub(crate) fn run_one(args: &RunOneArgs) -> Result<()> {
     };
     if args.progress {
         // Ends like a kill, which a run survives at any moment.
-        std::thread::spawn(|| {
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
-            std::process::exit(ORPHANED);
-        });
+        crate::exit::end_when_orphaned();
     }
     let outcome = ccnf_suite::run_one(&folder, &args.id, observer.as_ref())?;
     if args.progress {

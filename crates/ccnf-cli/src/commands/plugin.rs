@@ -5,14 +5,14 @@ use crate::args::{
     PluginBuildArgs, PluginBundleArgs, PluginCheckArgs, PluginCommand, PluginListArgs, PluginNewArgs,
     PluginSdkArgs, PluginTestArgs,
 };
-use crate::exit::print;
-use ccnf_core::{Error, ErrorKind, Result, list_all};
+use crate::exit::{end_when_orphaned, print};
+use ccnf_core::{Config, Error, ErrorKind, Result, ResultExt, list_all};
 use ccnf_loader::PluginSource;
 use ccnf_sdk::{Bundle, Collect, New, Sdk};
 use ccnf_testkit::conformance::{self, Extra};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 pub(crate) fn plugin(command: &PluginCommand) -> Result<()> {
     match command {
@@ -111,12 +111,12 @@ fn list(args: &PluginListArgs) -> Result<()> {
     print(&text)
 }
 
+/// What a check in a process of its own prints at its end: one that ends without it was ended by the component.
+const CHECKED: &str = "ccnf: checked to the end";
+
 fn check(args: &PluginCheckArgs) -> Result<()> {
-    let extra = extra(&args.set)?;
     if let Some(component) = &args.here {
-        ccnf_loader::load(&[PluginSource::File(args.file.clone())])?;
-        let (kind, name) = component.split_once('/').unwrap_or((component, ""));
-        return conformance::check(kind, name, &extra).map_err(|why| Error::new(ErrorKind::Contract, why));
+        return check_here(args, component);
     }
     let file = ccnf_loader::inspect(&args.file, None)?;
     let mut text =
@@ -124,6 +124,7 @@ fn check(args: &PluginCheckArgs) -> Result<()> {
     let plugins = ccnf_loader::load(&[PluginSource::File(args.file.clone())])?;
     let components: Vec<String> =
         plugins.iter().flat_map(|p| &p.components).map(|(kind, name)| format!("{kind}/{name}")).collect();
+    extra(&args.set, &components)?;
     text += &format!("it is loaded and brings {}\nsha256 {}\n", components.join(", "), file.sha256);
     print(&text)?;
     let mut failed = vec![];
@@ -144,6 +145,16 @@ fn check(args: &PluginCheckArgs) -> Result<()> {
     }
 }
 
+/// The check of one component; a process that nobody waits for any more ends.
+fn check_here(args: &PluginCheckArgs, component: &str) -> Result<()> {
+    end_when_orphaned();
+    ccnf_loader::load(&[PluginSource::File(args.file.clone())])?;
+    let (kind, name) = component.split_once('/').unwrap_or((component, ""));
+    let done = conformance::check(kind, name, &extra(&args.set, &[])?);
+    print(&format!("\n{CHECKED}\n"))?;
+    done.map_err(|why| Error::new(ErrorKind::Contract, why))
+}
+
 /// What is wrong with a component; `None` if nothing.
 fn in_own_process(args: &PluginCheckArgs, component: &str) -> Result<Option<String>> {
     let program = std::env::current_exe().map_err(|e| Error::io("find", Path::new("this program"), e))?;
@@ -155,28 +166,44 @@ fn in_own_process(args: &PluginCheckArgs, component: &str) -> Result<Option<Stri
     ccnf_loader::common().iter().for_each(|p| {
         command.arg("--plugin").arg(&p.path);
     });
-    let done = command.output().map_err(|e| Error::io("start", &program, e))?;
-    if done.status.success() {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let failed = |e| Error::io("start", &program, e);
+    let mut child = command.spawn().map_err(failed)?;
+    // The child reads its input to the end, which comes when this process is gone, however it went.
+    let _alive = child.stdin.take();
+    let done = child.wait_with_output().map_err(failed)?;
+    let to_the_end = String::from_utf8_lossy(&done.stdout).ends_with(&format!("\n{CHECKED}\n"));
+    if done.status.success() && to_the_end {
         return Ok(None);
     }
     let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
-    Ok(Some(match done.status.code() {
-        Some(_) => said,
-        None => format!("the check's process was ended ({}): {said}", done.status),
+    Ok(Some(match to_the_end {
+        true => said,
+        false => format!("the check's process was ended before the check was done ({})\n{said}", done.status),
     }))
 }
 
-/// The keys of `KIND/NAME.KEY=VALUE`.
-fn extra(sets: &[String]) -> Result<Extra> {
-    sets.iter().try_fold(Extra::default(), |extra, set| {
-        let bad = || {
-            Error::new(ErrorKind::Usage, format!("`--set {set}` is not KIND/NAME.KEY=VALUE"))
-                .help("such as --set dataset/my-files.path=images")
+/// The keys of `KIND/NAME.KEY=VALUE`, as `--set` of a run reads them. `components` are those that there are; empty: not asked.
+fn extra(sets: &[String], components: &[String]) -> Result<Extra> {
+    let mut of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for set in sets {
+        let bad = |what: String| {
+            Error::new(ErrorKind::Usage, what).help("such as --set dataset/my-files.path=images")
         };
-        let (key, value) = set.split_once('=').ok_or_else(bad)?;
-        let (of, key) = key.split_once('.').ok_or_else(bad)?;
-        let (kind, name) = of.split_once('/').ok_or_else(bad)?;
-        let value: serde_json::Value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-        Ok(extra.with(kind, name, serde_json::json!({ key: value })))
+        let form = || bad(format!("`--set {set}` is not KIND/NAME.KEY=VALUE"));
+        let (key, value) = set.split_once('=').ok_or_else(form)?;
+        let (component, key) = key.split_once('.').filter(|(c, _)| c.contains('/')).ok_or_else(form)?;
+        if !components.is_empty() && !components.iter().any(|c| c == component) {
+            return Err(bad(format!(
+                "`--set {set}`: the plugin brings no `{component}`, but {}",
+                components.join(", ")
+            )));
+        }
+        of.entry(component).or_default().push(format!("{key}={value}"));
+    }
+    of.into_iter().try_fold(Extra::default(), |extra, (component, sets)| {
+        let keys = Config::sets_json(&sets).at(|| format!("`{component}`"))?;
+        let (kind, name) = component.split_once('/').unwrap_or_default();
+        Ok(extra.with(kind, name, keys))
     })
 }

@@ -1,6 +1,6 @@
 //! The layers of a configuration: where they come from, and how one is put over another.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -73,7 +73,7 @@ impl Provider for Json {
 }
 
 /// The environment variables that set keys, sorted; values are read like those of `--set`.
-pub(super) fn environment() -> Vec<Figment> {
+pub(super) fn environment() -> Result<Vec<Figment>> {
     let mut variables: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
         .filter(|(k, _)| k.starts_with(ENV_PREFIX) && k.len() > ENV_PREFIX.len())
@@ -81,25 +81,33 @@ pub(super) fn environment() -> Vec<Figment> {
     variables.sort();
     let layer = |(name, text): (String, String)| {
         let key = name[ENV_PREFIX.len()..].to_lowercase().replace("__", ".");
-        Figment::from(SetOption {
-            source: format!("environment variable {name}"),
-            key,
-            value: toml_value(&text),
-        })
+        let source = format!("environment variable {name}");
+        let value = toml_value(&text).at(|| source.clone())?;
+        Ok(Figment::from(SetOption { source, key, value }))
     };
     variables.into_iter().map(layer).collect()
 }
 
-/// A value in TOML syntax, or else a bare string.
-fn toml_value(text: &str) -> Value {
+/// A value in TOML syntax, or else a bare string; fails for what begins like a table, a list or a quoted string and is none.
+fn toml_value(text: &str) -> Result<Value> {
     #[derive(Deserialize)]
     struct Holder {
         v: Value,
     }
     match Toml::from_str::<Holder>(&format!("v = {}", text.trim())) {
-        Ok(h) => h.v,
-        Err(_) => Value::from(text.trim()),
+        Ok(h) => Ok(h.v),
+        Err(e) if text.trim_start().starts_with(['{', '[', '"', '\'']) => Err(Error::new(
+            ErrorKind::Config,
+            format!("`{}` is no value in TOML: {}", text.trim(), last_line(&e)),
+        )
+        .help("such as { kind = \"affine\", clamp = 1.0 } or [1, 2]; in a shell between single quotes")),
+        Err(_) => Ok(Value::from(text.trim())),
     }
+}
+
+/// What is wrong, without the value's text once more.
+fn last_line(e: &impl std::fmt::Display) -> String {
+    e.to_string().lines().rfind(|l| !l.trim().is_empty()).unwrap_or_default().trim().to_owned()
 }
 
 /// One key that is set to one value.
@@ -116,7 +124,8 @@ impl SetOption {
                 .help("for example --set train.first.steps=500")
         })?;
         let key = key.trim().to_owned();
-        Ok(SetOption { source: format!("--set {key}"), value: toml_value(value), key })
+        let value = toml_value(value).at(|| format!("--set {key}"))?;
+        Ok(SetOption { source: format!("--set {key}"), value, key })
     }
 }
 

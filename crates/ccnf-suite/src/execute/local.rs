@@ -4,6 +4,7 @@ use crate::folder::SuiteFolder;
 use crate::plan::PlannedRun;
 use crate::progress::Progress;
 use ccnf_core::{Error, ErrorKind, Result};
+use ccnf_engine::FinishedRun;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -83,7 +84,10 @@ impl Local {
         }
         let status = child.wait().map_err(|e| Error::io("wait for", &self.program, e))?;
         if status.success() {
-            return Ok(Ok(()));
+            let result = FinishedRun::open(&folder.run(&run.id))?;
+            return Ok(result
+                .map(drop)
+                .ok_or_else(|| "ended without an error and without a result".to_owned()));
         }
         let why = std::fs::read_to_string(folder.error(&run.id)).ok().or_else(|| {
             let said = std::fs::read_to_string(&log).ok()?;
