@@ -75,13 +75,23 @@ pub struct CouplingSpec {
 
 impl CouplingSpec {
     /// A weight that all classes share, `[rows, cols]`, called `scope.name`: uniform in `[-bound, bound)`, from the stream of its name.
+    /// Fails for more than 2^30 values.
     pub fn weight(&self, name: &str, rows: usize, cols: usize, bound: f32) -> Result<Param> {
         shared_weight(&self.streams, format!("{}.{name}", self.scope), (rows, cols), bound)
     }
 }
 
+/// Values of a tensor, at most: 4 GiB of them.
+const MOST: usize = 1 << 30;
+
 fn shared_weight(streams: &Streams, name: String, shape: (usize, usize), bound: f32) -> Result<Param> {
-    let values = streams.uniform(&name, shape.0 * shape.1, bound);
+    // A failed allocation would end the process.
+    let Some(values) = shape.0.checked_mul(shape.1).filter(|n| *n <= MOST) else {
+        let found = format!("the tensor `{name}` of {} x {} values is too large", shape.0, shape.1);
+        return Err(Error::new(ErrorKind::Config, found)
+            .help(format!("at most {MOST} values: choose smaller widths in the configuration")));
+    };
+    let values = streams.uniform(&name, values, bound);
     Ok(Param::weight(name, Owner::Shared, values, shape.0, shape.1)?)
 }
 
@@ -160,6 +170,7 @@ pub struct ConditionerSpec {
 
 impl ConditionerSpec {
     /// A weight that all classes share, `[rows, cols]`, called `scope.name`: uniform in `[-bound, bound)`, from the stream of its name.
+    /// Fails for more than 2^30 values.
     pub fn weight(&self, name: &str, rows: usize, cols: usize, bound: f32) -> Result<Param> {
         shared_weight(&self.streams, format!("{}.{name}", self.scope), (rows, cols), bound)
     }
