@@ -232,7 +232,7 @@ fn a_component_that_breaks_its_contract_fails_the_check_with_what_it_does() {
         ("panic-forward", "this forward gives up"),
         ("panic-backward", "this backward gives up"),
         ("panic-drop", "this destructor gives up"),
-        ("exit", "the check's process was ended before the check was done"),
+        ("exit", "its process was ended before the check was done"),
         ("memory", "memory allocation of 1125899906842624 bytes failed"),
     ] {
         assert!(section(name).contains(expected), "{name}: {}", section(name));

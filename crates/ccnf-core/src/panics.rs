@@ -56,13 +56,20 @@ pub fn catch<T>(doing: impl FnOnce() -> String, work: impl FnOnce() -> Result<T>
 ///
 /// The panic hook belongs to the whole process. The one that is set here keeps quiet about panics of the threads that run `work`, and of
 /// threads without a name: rayon's, and those that a component starts. The panics of others (the threads of a test harness and the main
-/// thread have names) go to the hook that was there before. It is put back when the last of all calls in progress ends.
+/// thread have names) go to the hook that was there before, too. It is put back when the last of all calls in progress ends.
 pub fn caught<T>(work: impl FnOnce() -> T) -> std::result::Result<T, Caught> {
     enter();
     DEPTH.set(DEPTH.get() + 1);
     let done = panic::catch_unwind(AssertUnwindSafe(work));
     DEPTH.set(DEPTH.get() - 1);
-    let answer = done.map_err(|payload| noted(text(&*payload)));
+    let answer = done.map_err(|payload| {
+        let caught = noted(text(&*payload));
+        // The destructor of another payload is the component's code, and may panic itself.
+        if !payload.is::<String>() && !payload.is::<&str>() {
+            std::mem::forget(payload);
+        }
+        caught
+    });
     leave();
     answer
 }
@@ -117,8 +124,9 @@ fn leave() {
 
 fn note(info: &PanicHookInfo<'_>, before: &Hook) {
     let thread = std::thread::current();
+    // Noted all the same: whoever waits for that thread may pass its panic on.
     if DEPTH.get() == 0 && thread.name().is_some() {
-        return before(info);
+        before(info);
     }
     let stack = Backtrace::capture();
     let caught = Caught {
@@ -136,8 +144,16 @@ fn note(info: &PanicHookInfo<'_>, before: &Hook) {
         eprintln!("a panic that cannot be caught: {}", caught.told());
         return;
     }
-    lock(&NOTED).push((thread.id(), caught));
+    let mut noted = lock(&NOTED);
+    // A component may catch its own panics, however many.
+    if noted.len() == MOST {
+        noted.remove(0);
+    }
+    noted.push((thread.id(), caught));
 }
+
+/// So many panics are remembered, the last ones.
+const MOST: usize = 64;
 
 /// What the standard library says of a panic that ends the process.
 const LAST_WORDS: [&str; 2] =
@@ -226,6 +242,31 @@ mod tests {
         })
         .unwrap_err();
         assert!(e.message().contains("elsewhere") && e.places()[0].contains("panics.rs:"), "{e}");
+    }
+
+    #[test]
+    fn a_payload_is_not_trusted_and_memory_of_panics_is_bounded() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("in the payload's destructor");
+            }
+        }
+        let e = catch::<()>(String::new, || std::panic::panic_any(Bomb)).unwrap_err();
+        assert!(e.message().contains("a panic whose message is no text"), "{e}");
+        let e = catch::<()>(String::new, || {
+            (0..3 * MOST).for_each(|_| drop(panic::catch_unwind(|| panic!("its own"))));
+            assert!(lock(&NOTED).len() <= MOST);
+            std::thread::Builder::new()
+                .name("named".into())
+                .spawn(|| panic!("of a named thread"))
+                .unwrap()
+                .join()
+                .unwrap_or_else(|p| std::panic::resume_unwind(p));
+            Ok(())
+        })
+        .unwrap_err();
+        assert!(e.message().contains("of a named thread") && e.places()[0].contains("panics.rs:"), "{e}");
     }
 
     #[test]

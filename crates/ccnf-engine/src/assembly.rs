@@ -3,8 +3,9 @@
 use crate::protocol::ProtocolConfig;
 use crate::run_config::{RunConfig, RunSection, Top};
 use ccnf_core::{
-    Config, ConfigFile, Dataset, DatasetSpec, Detector, DetectorSpec, Encoder, EncoderSpec, FusionConfig,
-    Result, ResultExt, Stage, Strategy, StrategySpec, TestIndex, TrainConfig, TrainIndex, build,
+    Config, ConfigFile, Dataset, DatasetSpec, Detector, DetectorSpec, Encoder, EncoderSpec, Error, ErrorKind,
+    FusionConfig, Result, ResultExt, Stage, Strategy, StrategySpec, TestIndex, TrainConfig, TrainIndex,
+    build,
 };
 use ccnf_data::cache::FeatureCache;
 use ccnf_loader::Plugin;
@@ -101,6 +102,7 @@ impl Assembly {
         let Model { encoder, detector, train, scoring, run } = build_model(config)?;
         let spec = StrategySpec { train: train.clone(), streams: Streams::new(top.seed) };
         let strategy = build::<dyn Strategy>(&root.component("strategy", &defaults.strategy), &spec)?;
+        of_own_plugins(config, &plugins)?;
         let stages = strategy.stages(&tasks);
         detector.fits(&stages).at(|| "key `detector`".to_owned())?;
         strategy.fits(&stages, detector.as_ref()).at(|| "key `strategy`".to_owned())?;
@@ -160,13 +162,10 @@ impl Assembly {
     /// The feature cache. The features of a run-time plugin's encoder lie in a folder of the plugin's hash: whoever changes its code may forget
     /// to change its fingerprint.
     pub fn open_cache(&self) -> Result<FeatureCache> {
-        let resolved = self.config.resolved();
-        let is_used = |name: &str| {
-            let of_encoder = resolved.iter().filter(|(path, _)| section(path) == "encoder");
-            of_encoder.filter(|(path, _)| path.ends_with(".kind")).any(|(_, r)| r.value == name)
+        let brings_it = |p: &&Plugin| {
+            let mut encoders = p.components.iter().filter(|(kind, _)| *kind == "encoder");
+            encoders.any(|(kind, name)| uses(&self.config, kind, name).is_some())
         };
-        let brings_it =
-            |p: &&Plugin| p.components.iter().any(|(kind, name)| *kind == "encoder" && is_used(name));
         let root = self.plugins.iter().filter(brings_it).fold(self.run.cache_folder(), |folder, p| {
             folder.join(format!("plugin-{}", p.sha256.get(..16).unwrap_or(&p.sha256)))
         });
@@ -180,6 +179,34 @@ impl Assembly {
         };
         self.stages.iter().enumerate().flat_map(of_stage).collect()
     }
+}
+
+/// Fails for a component of a plugin that the configuration does not name: another configuration of this process has loaded it, and its file
+/// would be missing in this one's id.
+fn of_own_plugins(config: &Config, plugins: &[Plugin]) -> Result<()> {
+    for plugin in ccnf_loader::loaded().iter().filter(|p| !plugins.contains(p)) {
+        for (kind, name) in &plugin.components {
+            if let Some(key) = uses(config, kind, name) {
+                let found = format!(
+                    "the {kind} `{name}` is of the plugin `{}`, which this configuration does not name",
+                    plugin.name
+                );
+                return Err(Error::new(ErrorKind::UnknownComponent, found)
+                    .at(format!("key `{key}`"))
+                    .help(format!("add it: [plugins] paths = [{:?}]", plugin.path)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The key under which a configuration that has been read names the component `name` of `kind`.
+fn uses(config: &Config, kind: &str, name: &str) -> Option<String> {
+    let is_of_kind = |path: &str| {
+        let mut parts = path.rsplit('.').filter(|part| part.parse::<usize>().is_err());
+        parts.next() == Some("kind") && parts.next().is_some_and(|of| of.trim_end_matches('s') == kind)
+    };
+    config.resolved().into_iter().find(|(path, r)| is_of_kind(path) && r.value == name).map(|(path, _)| path)
 }
 
 /// The first part of a key path.

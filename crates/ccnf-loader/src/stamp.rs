@@ -13,12 +13,19 @@ pub(crate) struct Stamp {
 
 const AGAIN: &str = "build it again with the SDK of this program: ccnf plugin build --sdk DIR";
 
-/// Compares every fact of the section with this program's.
+/// Compares every fact of the section with this program's. A plugin that another one has as a dependency has its stamp behind that one's.
 pub(crate) fn check(section: &[u8]) -> Result<Stamp> {
-    let pairs = abi::read(section).ok_or_else(|| {
-        let found = format!("its section `{}` is not a stamp of ccnf, or one of another form", abi::SECTION);
-        Error::new(ErrorKind::Plugin, found).help(AGAIN)
-    })?;
+    let stamps = section.chunks(abi::LEN).map(one).collect::<Result<Vec<_>>>()?;
+    stamps.into_iter().next().ok_or_else(no_stamp)
+}
+
+fn no_stamp() -> Error {
+    let found = format!("its section `{}` is not a stamp of ccnf, or one of another form", abi::SECTION);
+    Error::new(ErrorKind::Plugin, found).help(AGAIN)
+}
+
+fn one(stamp: &[u8]) -> Result<Stamp> {
+    let pairs = abi::read(stamp).ok_or_else(no_stamp)?;
     let get = |key: &str| pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
     let own = abi::pairs(abi::FACTS);
     let mut differs: Vec<String> = own
@@ -72,6 +79,11 @@ mod tests {
         }
         let more = String::from_utf8_lossy(&own).replace(";cuda=", ";tpu=on;cuda=");
         assert!(check(more.as_bytes()).unwrap_err().message().contains("tpu: on there, nothing here"));
+        let two = [own, abi::stamp("other", "1.0.0", "1234")].concat();
+        assert_eq!(check(&two).unwrap().name, "mine");
+        let stale = String::from_utf8_lossy(&two[abi::LEN..]).replace(";panic=", ";panik=");
+        let e = check(&[&own[..], stale.as_bytes()].concat()).unwrap_err();
+        assert!(e.message().contains("`other` 1.0.0 was built for another ccnf"), "{e}");
         assert!(check(b"CCNFABI9").unwrap_err().message().contains("is not a stamp"));
     }
 }

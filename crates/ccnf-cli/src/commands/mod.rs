@@ -7,6 +7,7 @@ mod diff;
 mod eval;
 mod lists;
 mod plugin;
+mod plugin_check;
 mod predict;
 mod run;
 

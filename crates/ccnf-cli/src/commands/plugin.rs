@@ -2,24 +2,21 @@
 
 use super::json;
 use crate::args::{
-    PluginBuildArgs, PluginBundleArgs, PluginCheckArgs, PluginCommand, PluginListArgs, PluginNewArgs,
-    PluginSdkArgs, PluginTestArgs,
+    PluginBuildArgs, PluginBundleArgs, PluginCommand, PluginListArgs, PluginNewArgs, PluginSdkArgs,
+    PluginTestArgs,
 };
-use crate::exit::{end_when_orphaned, print};
-use ccnf_core::{Config, Error, ErrorKind, Result, ResultExt, list_all};
-use ccnf_loader::PluginSource;
+use crate::exit::print;
+use ccnf_core::{Result, list_all};
 use ccnf_sdk::{Bundle, Collect, New, Sdk};
-use ccnf_testkit::conformance::{self, Extra};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
 pub(crate) fn plugin(command: &PluginCommand) -> Result<()> {
     match command {
         PluginCommand::New(a) => new(a),
         PluginCommand::Build(a) => build(a),
         PluginCommand::Test(a) => test(a),
-        PluginCommand::Check(a) => check(a),
+        PluginCommand::Check(a) => super::plugin_check::check(a),
         PluginCommand::List(a) => list(a),
         PluginCommand::Sdk(a) => sdk(a),
         PluginCommand::Bundle(a) => bundle(a),
@@ -109,101 +106,4 @@ fn list(args: &PluginListArgs) -> Result<()> {
         false => "\nthis program loads no plugins at run time: see ccnf plugin sdk and ccnf plugin bundle\n",
     };
     print(&text)
-}
-
-/// What a check in a process of its own prints at its end: one that ends without it was ended by the component.
-const CHECKED: &str = "ccnf: checked to the end";
-
-fn check(args: &PluginCheckArgs) -> Result<()> {
-    if let Some(component) = &args.here {
-        return check_here(args, component);
-    }
-    let file = ccnf_loader::inspect(&args.file, None)?;
-    let mut text =
-        format!("file, stamp and libraries of `{}` {} fit this program\n", file.name, file.version);
-    let plugins = ccnf_loader::load(&[PluginSource::File(args.file.clone())])?;
-    let components: Vec<String> =
-        plugins.iter().flat_map(|p| &p.components).map(|(kind, name)| format!("{kind}/{name}")).collect();
-    extra(&args.set, &components)?;
-    text += &format!("it is loaded and brings {}\nsha256 {}\n", components.join(", "), file.sha256);
-    print(&text)?;
-    let mut failed = vec![];
-    for component in &components {
-        // A process of its own: what Rust cannot catch, such as a failed allocation, ends only that one.
-        match in_own_process(args, component)? {
-            None => print(&format!("{component}: keeps the contract of its kind\n"))?,
-            Some(why) => {
-                print(&format!("{component}: FAILS\n  {}\n", why.replace('\n', "\n  ")))?;
-                failed.push(component.clone());
-            }
-        }
-    }
-    match failed.is_empty() {
-        true => Ok(()),
-        false => Err(Error::new(ErrorKind::Contract, format!("{} of {} components fail: {}", failed.len(), components.len(), failed.join(", ")))
-            .help("what each does against its contract stands above; the contracts are in the documentation of the traits")),
-    }
-}
-
-/// The check of one component; a process that nobody waits for any more ends.
-fn check_here(args: &PluginCheckArgs, component: &str) -> Result<()> {
-    end_when_orphaned();
-    ccnf_loader::load(&[PluginSource::File(args.file.clone())])?;
-    let (kind, name) = component.split_once('/').unwrap_or((component, ""));
-    let done = conformance::check(kind, name, &extra(&args.set, &[])?);
-    print(&format!("\n{CHECKED}\n"))?;
-    done.map_err(|why| Error::new(ErrorKind::Contract, why))
-}
-
-/// What is wrong with a component; `None` if nothing.
-fn in_own_process(args: &PluginCheckArgs, component: &str) -> Result<Option<String>> {
-    let program = std::env::current_exe().map_err(|e| Error::io("find", Path::new("this program"), e))?;
-    let mut command = Command::new(&program);
-    command.args(["plugin", "check"]).arg(&args.file).args(["--here", component]);
-    args.set.iter().for_each(|s| {
-        command.args(["--set", s]);
-    });
-    ccnf_loader::common().iter().for_each(|p| {
-        command.arg("--plugin").arg(&p.path);
-    });
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let failed = |e| Error::io("start", &program, e);
-    let mut child = command.spawn().map_err(failed)?;
-    // The child reads its input to the end, which comes when this process is gone, however it went.
-    let _alive = child.stdin.take();
-    let done = child.wait_with_output().map_err(failed)?;
-    let to_the_end = String::from_utf8_lossy(&done.stdout).ends_with(&format!("\n{CHECKED}\n"));
-    if done.status.success() && to_the_end {
-        return Ok(None);
-    }
-    let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
-    Ok(Some(match to_the_end {
-        true => said,
-        false => format!("the check's process was ended before the check was done ({})\n{said}", done.status),
-    }))
-}
-
-/// The keys of `KIND/NAME.KEY=VALUE`, as `--set` of a run reads them. `components` are those that there are; empty: not asked.
-fn extra(sets: &[String], components: &[String]) -> Result<Extra> {
-    let mut of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for set in sets {
-        let bad = |what: String| {
-            Error::new(ErrorKind::Usage, what).help("such as --set dataset/my-files.path=images")
-        };
-        let form = || bad(format!("`--set {set}` is not KIND/NAME.KEY=VALUE"));
-        let (key, value) = set.split_once('=').ok_or_else(form)?;
-        let (component, key) = key.split_once('.').filter(|(c, _)| c.contains('/')).ok_or_else(form)?;
-        if !components.is_empty() && !components.iter().any(|c| c == component) {
-            return Err(bad(format!(
-                "`--set {set}`: the plugin brings no `{component}`, but {}",
-                components.join(", ")
-            )));
-        }
-        of.entry(component).or_default().push(format!("{key}={value}"));
-    }
-    of.into_iter().try_fold(Extra::default(), |extra, (component, sets)| {
-        let keys = Config::sets_json(&sets).at(|| format!("`{component}`"))?;
-        let (kind, name) = component.split_once('/').unwrap_or_default();
-        Ok(extra.with(kind, name, keys))
-    })
 }
