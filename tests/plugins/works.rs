@@ -32,6 +32,11 @@ fn a_loaded_plugin_trains_to_the_same_bits_as_the_same_source_linked_in() {
     let sdk = sdk();
     let folder = tempfile::tempdir().unwrap();
     let plugin = made(&sdk, folder.path(), "my-coupling", "coupling");
+    // A file beside the manifest is found by both.
+    std::fs::write(plugin.join("w.txt"), "1").unwrap();
+    let lib = std::fs::read_to_string(plugin.join("src/lib.rs")).unwrap();
+    let file = "const _: &str = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/w.txt\"));\n";
+    std::fs::write(plugin.join("src/lib.rs"), lib + file).unwrap();
     said(ccnf(&sdk, &["plugin", "test"]).arg(&plugin).output().unwrap());
     let file = build(&sdk, &plugin);
     let checked = said(ccnf(&sdk, &["plugin", "check"]).arg(&file).output().unwrap());

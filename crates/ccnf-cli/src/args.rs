@@ -367,7 +367,7 @@ pub(crate) struct SynthArgs {
 pub(crate) enum PluginCommand {
     /// Begin a plugin: a crate with a working component of a kind and its tests
     New(PluginNewArgs),
-    /// Build a plugin against an SDK
+    /// Build a plugin, or those of a workspace, against an SDK
     Build(PluginBuildArgs),
     /// Run a plugin's tests against an SDK
     Test(PluginTestArgs),
@@ -405,7 +405,7 @@ pub(crate) struct SdkArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PluginBuildArgs {
-    /// The plugin's folder
+    /// The plugin's folder, or that of a workspace
     #[arg(default_value = ".")]
     pub(crate) folder: PathBuf,
     #[command(flatten)]

@@ -8,25 +8,51 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Builds the plugin in `folder` against `sdk` and gives its file; `release` as the compiler optimises, `options` go to `cargo build`.
-pub fn build(sdk: &Sdk, folder: &Path, release: bool, options: &[String]) -> Result<PathBuf> {
+/// Builds the plugins in `folder` against `sdk` and gives their files: one, or those of the workspace whose root `folder` is. `release` as the
+/// compiler optimises, `options` go to `cargo build`.
+pub fn build(sdk: &Sdk, folder: &Path, release: bool, options: &[String]) -> Result<Vec<PathBuf>> {
     let mut command = against(sdk, folder, "build", release)?;
     command.args(options);
-    let mut built = None;
-    for artifact in artifacts(command, folder)? {
-        let kinds = artifact["target"]["kind"].as_array().cloned().unwrap_or_default();
-        if kinds.iter().any(|k| k == "cdylib") {
-            let files = artifact["filenames"].as_array().cloned().unwrap_or_default();
-            let files = files.iter().filter_map(Value::as_str).map(PathBuf::from);
-            let mut libraries =
-                files.filter(|f| f.extension().is_some_and(|e| e == "so" || e == "dylib" || e == "dll"));
-            built = libraries.next();
+    let found = artifacts(command, folder)?;
+    let built = shared(&found, &chosen(&metadata(folder)?, options));
+    match built.is_empty() {
+        false => Ok(built),
+        true => {
+            Err(Error::new(ErrorKind::Plugin, format!("the crate in `{}` is no plugin", folder.display()))
+                .help("its Cargo.toml needs [lib] crate-type = [\"cdylib\", \"rlib\"]"))
         }
     }
-    built.ok_or_else(|| {
-        Error::new(ErrorKind::Plugin, format!("the crate in `{}` is no plugin", folder.display()))
-            .help("its Cargo.toml needs [lib] crate-type = [\"cdylib\", \"rlib\"]")
+}
+
+/// The ids of the packages that `cargo build` was asked for; the others that it builds are dependencies, which may be shared libraries too.
+fn chosen(metadata: &Value, options: &[String]) -> Vec<Value> {
+    let selects =
+        |o: &String| o.starts_with("-p") || o.starts_with("--package") || o == "--workspace" || o == "--all";
+    let key = if options.iter().any(selects) { "workspace_members" } else { "workspace_default_members" };
+    metadata[key].as_array().cloned().unwrap_or_default()
+}
+
+/// The shared libraries among the artifacts of these packages, one for each.
+fn shared(artifacts: &[Value], packages: &[Value]) -> Vec<PathBuf> {
+    let of = artifacts.iter().filter(|a| packages.contains(&a["package_id"]) && is(a, "cdylib"));
+    let library = |file: &PathBuf| file.extension().is_some_and(|e| e == "so" || e == "dylib" || e == "dll");
+    of.filter_map(|a| {
+        a["filenames"].as_array()?.iter().filter_map(Value::as_str).map(PathBuf::from).find(library)
     })
+    .collect()
+}
+
+/// Whether an artifact is of a target of this kind.
+pub(crate) fn is(artifact: &Value, kind: &str) -> bool {
+    artifact["target"]["kind"].as_array().is_some_and(|k| k.iter().any(|k| k == kind))
+}
+
+/// What cargo knows of the crate or workspace in `folder`, its dependencies left out.
+pub(crate) fn metadata(folder: &Path) -> Result<Value> {
+    let mut command = Command::new(program());
+    command.args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(folder);
+    let text = output(&mut command)?;
+    serde_json::from_str(&text).map_err(|e| Error::new(ErrorKind::Plugin, format!("cargo metadata: {e}")))
 }
 
 /// Runs the tests of the plugin in `folder` against `sdk`; `options` go to `cargo test`.
@@ -110,5 +136,33 @@ pub(crate) fn artifacts(mut command: Command, folder: &Path) -> Result<Vec<Value
         true => Ok(found),
         false => Err(Error::new(ErrorKind::Plugin, format!("the build in `{}` failed", folder.display()))
             .help("what the compiler says stands above")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_plugin_of_a_workspace_is_reported_and_no_dependency() {
+        let artifact = |id: &str, kind: &str| {
+            let files = [format!("/t/lib{id}.rlib"), format!("/t/lib{id}.so")];
+            json!({ "package_id": id, "target": { "kind": [kind, "rlib"] }, "filenames": files })
+        };
+        let found = [
+            artifact("dep", "cdylib"),
+            artifact("a", "cdylib"),
+            artifact("helper", "lib"),
+            artifact("b", "cdylib"),
+        ];
+        let metadata =
+            json!({ "workspace_members": ["a", "b", "helper"], "workspace_default_members": ["b"] });
+        let built = |options: &[&str]| {
+            let options: Vec<String> = options.iter().map(|o| o.to_string()).collect();
+            shared(&found, &chosen(&metadata, &options))
+        };
+        assert_eq!(built(&["--profile", "fast"]), [PathBuf::from("/t/libb.so")]);
+        assert_eq!(built(&["--workspace"]), [PathBuf::from("/t/liba.so"), PathBuf::from("/t/libb.so")]);
     }
 }

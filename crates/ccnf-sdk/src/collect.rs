@@ -1,6 +1,6 @@
 //! Making an SDK from the sources.
 
-use crate::cargo::{artifacts, output, program, version_of_compiler};
+use crate::cargo::{artifacts, is, metadata, output, program, version_of_compiler};
 use crate::sdk::{DEPS, Description, FORMAT, LIBRARIES, Sdk};
 use ccnf_core::{Error, ErrorKind, Result, temporary_name, write_atomic};
 use serde_json::Value;
@@ -125,9 +125,7 @@ struct Kept {
 impl Kept {
     /// Puts the program that was built from `source` aside, if there is one.
     fn of(source: &Path, release: bool) -> Result<Option<Kept>> {
-        let mut command = Command::new(program());
-        command.args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(source);
-        let metadata: Value = serde_json::from_str(&output(&mut command)?).unwrap_or_default();
+        let metadata = metadata(source)?;
         let target = PathBuf::from(metadata["target_directory"].as_str().unwrap_or("target"));
         let program = target.join(if release { "release" } else { "debug" }).join("ccnf");
         let aside = temporary_name(&program);
@@ -143,10 +141,6 @@ impl Drop for Kept {
     fn drop(&mut self) {
         let _ = std::fs::rename(&self.aside, &self.program);
     }
-}
-
-fn is(artifact: &Value, kind: &str) -> bool {
-    artifact["target"]["kind"].as_array().is_some_and(|k| k.iter().any(|k| k == kind))
 }
 
 /// Copies a file into a folder; gives its name.

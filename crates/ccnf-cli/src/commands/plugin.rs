@@ -33,8 +33,9 @@ fn new(args: &PluginNewArgs) -> Result<()> {
 fn build(args: &PluginBuildArgs) -> Result<()> {
     let sdk = Sdk::find(args.sdk.sdk.as_deref())?;
     let built = ccnf_sdk::build(&sdk, &args.folder, !args.debug, &args.options)?;
-    let file = built.display();
-    print(&format!("built {file}\nnext: ccnf plugin check {file}\n"))
+    let lines =
+        |before: &str| -> String { built.iter().map(|f| format!("{before} {}\n", f.display())).collect() };
+    print(&(lines("built") + &lines("next: ccnf plugin check")))
 }
 
 fn test(args: &PluginTestArgs) -> Result<()> {
