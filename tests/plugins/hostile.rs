@@ -1,7 +1,7 @@
 //! Files and components that must not get through: each gives its documented error, and no crash.
 
 use crate::builds::{for_aarch64, with_another_layout, with_own_core};
-use crate::sdk::{built, ccnf, failed, said, sdk};
+use crate::sdk::{built, ccnf, failed, said, sdk, written};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -17,7 +17,8 @@ fn patched(file: &Path, from: &str, to: &str) -> Vec<u8> {
     let begin = bytes.windows(8).position(|w| w == b"CCNFABI1").expect("the file has a stamp");
     let at = bytes[begin..].windows(from.len()).position(|w| w == from.as_bytes()).expect(from) + begin;
     bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
-    bytes
+    // As somebody who builds such a file would leave it.
+    ccnf_loader::sealed(bytes).unwrap()
 }
 
 /// A file's stamp.
@@ -57,7 +58,14 @@ fn files_that_do_not_fit_are_refused_before_any_of_their_code_runs() {
         patched(&good, &from, &to)
     };
     let silent = HOSTILE.replace("ccnf::plugin!();\n", "");
-    let without_entry = built(&sdk, &folder.path().join("silent"), "silent", &silent);
+    let crate_of = folder.path().join("silent");
+    written(&crate_of, "silent", &silent);
+    let (_, text) = failed(ccnf(&sdk, &["plugin", "build", "--debug"]).arg(&crate_of).output().unwrap());
+    assert!(
+        text.contains("error[C0014]: the library has no stamp") && text.contains("ccnf::plugin!();"),
+        "{text}"
+    );
+    let without_entry = crate_of.join("target/debug/libsilent.so");
     let own_core = with_own_core(folder.path(), "own", 1);
     let other_level = with_own_core(folder.path(), "level", 2);
     let other_layout = with_another_layout(fact(&good, "sdk").trim_start_matches("sdk="));
@@ -148,6 +156,33 @@ fn a_file_cut_short_anywhere_is_refused() {
         let (code, text) = failed(ccnf(&sdk, &["plugin", "check"]).arg(&file).output().unwrap());
         assert!(code == Some(2) && text.contains("error[C0014]"), "{length}: {text}");
     }
+}
+
+/// Bytes anywhere in a file: the system's loader would trust most of them, and end the process.
+#[test]
+fn a_file_with_a_wrong_byte_anywhere_is_refused() {
+    let sdk = sdk();
+    let folder = tempfile::tempdir().unwrap();
+    let good = built(&sdk, &folder.path().join("hostile"), "hostile", HOSTILE);
+    let bytes = std::fs::read(good).unwrap();
+    let file = folder.path().join("wrong.so");
+    // Densely in the headers and tables at the beginning, then here and there.
+    let places = (64..0x800).step_by(61).chain((0x800..bytes.len()).step_by(bytes.len() / 40));
+    for place in places {
+        let mut wrong = bytes.clone();
+        wrong[place] ^= 0x41;
+        std::fs::write(&file, wrong).unwrap();
+        let path = file.display().to_string();
+        let (code, text) = failed(ccnf(&sdk, &["--plugin", &path, "plugin", "list"]).output().unwrap());
+        assert!(code == Some(2) && text.contains("error[C0014]"), "{place}: {code:?} {text}");
+    }
+    std::fs::write(
+        &file,
+        std::fs::read(&folder.path().join("hostile/target/debug/deps/libhostile.so")).unwrap(),
+    )
+    .unwrap();
+    let (_, text) = failed(ccnf(&sdk, &["plugin", "check"]).arg(&file).output().unwrap());
+    assert!(text.contains("it has no seal"), "{text}");
 }
 
 #[test]

@@ -62,13 +62,18 @@ pub(crate) fn failed(output: Output) -> (Option<i32>, String) {
 
 /// A plugin's crate with this source, built against the SDK; gives its file.
 pub(crate) fn built(sdk: &Path, folder: &Path, name: &str, source: &str) -> PathBuf {
+    written(folder, name, source);
+    build(sdk, folder)
+}
+
+/// The crate of a plugin with this source.
+pub(crate) fn written(folder: &Path, name: &str, source: &str) {
     create_dir_all(folder.join("src")).unwrap();
     let manifest = format!(
         "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n[workspace]\n"
     );
     std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
     std::fs::write(folder.join("src/lib.rs"), source).unwrap();
-    build(sdk, folder)
 }
 
 /// Builds the plugin in `folder`, not optimised; gives its file.

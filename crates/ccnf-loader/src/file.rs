@@ -37,7 +37,7 @@ pub struct Inspected {
 /// Reads a plugin's file and compares it with this program. No code of the plugin runs.
 ///
 /// Fails where the file cannot be read, has another SHA-256 than `pinned`, is cut short or no shared library for this processor, has no stamp, has
-/// a stamp of another build, or does not use the shared core.
+/// a stamp of another build, does not use the shared core, or is not as it was sealed.
 pub fn inspect(path: &Path, pinned: Option<&str>) -> Result<Inspected> {
     let place = || format!("plugin `{}`", path.display());
     let path = std::fs::canonicalize(path).map_err(|e| {
@@ -68,6 +68,8 @@ pub fn inspect(path: &Path, pinned: Option<&str>) -> Result<Inspected> {
         return Err(e.at(place()).help("get the right file, or pin this one if you trust it"));
     }
     let found = elf_file(&bytes).and_then(|elf| facts(&elf)).at(place)?;
+    // Last: what a whole file says of itself tells more than that it is not sealed.
+    crate::seal::check(&bytes).at(place)?;
     let (stamp, needed, undefined) = found;
     Ok(Inspected {
         path,
@@ -103,12 +105,12 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 
 type Elf<'a> = ElfFile<'a, FileHeader64<Endianness>>;
 
-fn broken(what: impl Into<String>) -> Error {
+pub(crate) fn broken(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Plugin, what).help("build the plugin again: ccnf plugin build")
 }
 
 /// The file's header and tables; everything that its headers promise must be there, since the system's loader does not look.
-fn elf_file(bytes: &[u8]) -> Result<Elf<'_>> {
+pub(crate) fn elf_file(bytes: &[u8]) -> Result<Elf<'_>> {
     if bytes.len() < 64 {
         return Err(broken("the file is cut short"));
     }

@@ -17,6 +17,7 @@ mod file;
 #[cfg(feature = "dynamic")]
 mod host;
 mod load;
+mod seal;
 mod stamp;
 
 pub use config::{PluginSource, PluginsConfig, from_environment};
@@ -24,6 +25,7 @@ pub use config::{PluginSource, PluginsConfig, from_environment};
 pub use ends::{explain_ends, working};
 pub use file::{Inspected, inspect};
 pub use load::{Plugin, common, load, load_common, loaded};
+pub use seal::sealed;
 
 /// Whether this program can load plugins.
 pub const SUPPORTED: bool =

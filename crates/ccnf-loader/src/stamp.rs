@@ -37,7 +37,8 @@ fn one(stamp: &[u8]) -> Result<Stamp> {
         })
         .collect();
     let known = |key: &str| {
-        [abi::PLUGIN, abi::PLUGIN_VERSION, abi::SDK].contains(&key) || own.iter().any(|(k, _)| k == key)
+        [abi::PLUGIN, abi::PLUGIN_VERSION, abi::SDK, abi::SEAL].contains(&key)
+            || own.iter().any(|(k, _)| k == key)
     };
     differs.extend(
         pairs

@@ -1,14 +1,14 @@
 //! Cargo, called for the author.
 
 use crate::sdk::Sdk;
-use ccnf_core::{Error, ErrorKind, Result};
+use ccnf_core::{Error, ErrorKind, Result, ResultExt, read_file, write_atomic};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Builds the plugins in `folder` against `sdk` and gives their files: one, or those of the workspace whose root `folder` is. `release` as the
+/// Builds the plugins in `folder` against `sdk`, seals them, and gives their files: one, or those of the workspace whose root `folder` is. `release` as the
 /// compiler optimises, `options` go to `cargo build`.
 pub fn build(sdk: &Sdk, folder: &Path, release: bool, options: &[String]) -> Result<Vec<PathBuf>> {
     let mut command = against(sdk, folder, "build", release)?;
@@ -16,7 +16,15 @@ pub fn build(sdk: &Sdk, folder: &Path, release: bool, options: &[String]) -> Res
     let found = artifacts(command, folder)?;
     let built = shared(&found, &chosen(&metadata(folder)?, options));
     match built.is_empty() {
-        false => Ok(built),
+        false => {
+            for file in &built {
+                // In its place, and not into the file itself, which cargo keeps elsewhere too and a process may have loaded.
+                let whole =
+                    ccnf_loader::sealed(read_file(file)?).at(|| format!("plugin `{}`", file.display()))?;
+                write_atomic(file, &whole)?;
+            }
+            Ok(built)
+        }
         true => {
             Err(Error::new(ErrorKind::Plugin, format!("the crate in `{}` is no plugin", folder.display()))
                 .help("its Cargo.toml needs [lib] crate-type = [\"cdylib\", \"rlib\"]"))
@@ -83,13 +91,14 @@ fn against(sdk: &Sdk, folder: &Path, what: &str, release: bool) -> Result<Comman
         return Err(Error::new(ErrorKind::Plugin, found)
             .help("install that compiler (rustup toolchain install) and choose it: rustup override set"));
     }
+    sdk.check()?;
     let mut command = Command::new(program());
     command.arg(what).current_dir(folder);
     if release {
         command.arg("--release");
     }
     // Options of the environment would replace those of a config file, so these come by the environment, which goes before all.
-    let flags = sdk.rustflags().join("\x1f");
+    let flags = sdk.rustflags(what == "test").join("\x1f");
     command.env("CARGO_ENCODED_RUSTFLAGS", &flags).env("CARGO_ENCODED_RUSTDOCFLAGS", &flags);
     command.env("CCNF_SDK_ID", sdk.id());
     Ok(command)

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const FORMAT: &str = "ccnf-sdk/1";
 /// The folder of the libraries.
 pub(crate) const LIBRARIES: &str = "lib/ccnf";
+/// The file of the shared core.
+const CORE: &str = "libccnf_dylib.so";
 /// The folder of the compiler's metadata.
 pub(crate) const DEPS: &str = "deps";
 
@@ -95,20 +97,44 @@ impl Sdk {
         &self.description.id
     }
 
-    /// The compiler's options for crates that use the SDK.
-    pub(crate) fn rustflags(&self) -> Vec<String> {
+    /// Fails where the SDK is a mixture: its shared core is the one that it was made with, for the program and for the compiler.
+    pub(crate) fn check(&self) -> Result<()> {
+        for folder in [LIBRARIES, DEPS] {
+            let core = self.path.join(folder).join(CORE);
+            let found = ccnf_loader::sdk_id(&core)?;
+            if found != self.id() {
+                let what = format!(
+                    "the SDK `{}` is damaged: `{folder}/{CORE}` has the id {found}, not {}",
+                    self.path.display(),
+                    self.id()
+                );
+                return Err(Error::new(ErrorKind::Plugin, what)
+                    .help("make it again in a new folder: ccnf plugin sdk DIR"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The compiler's options for crates that use the SDK, or for their tests.
+    pub(crate) fn rustflags(&self, tests: bool) -> Vec<String> {
         let (deps, libraries) = (self.path.join(DEPS), self.path.join(LIBRARIES));
         let of = |name: &str| deps.join(name).display().to_string();
-        vec![
-            // A crate of a plugin that the core has too is another crate.
-            "-Cmetadata=ccnf-plugin".into(),
+        let mut flags = vec![
+            // A crate of a plugin that the core has too is another crate; with another SDK all are compiled again.
+            format!("-Cmetadata=ccnf-plugin-{}", self.id()),
             format!("-Ldependency={}", deps.display()),
             "--extern".into(),
             format!("ccnf={}", of(&self.description.ccnf)),
             "--extern".into(),
             format!("ccnf_testkit={}", of(&self.description.testkit)),
-            // Tests are programs, which must find these libraries, whatever LD_LIBRARY_PATH says.
-            format!("-Clink-arg=-Wl,-rpath,{},--disable-new-dtags", libraries.display()),
-        ]
+        ];
+        if tests {
+            // They are programs, which must find these libraries, whatever LD_LIBRARY_PATH says.
+            let path = libraries.display().to_string();
+            let to_linker = ["-rpath", &path, "--disable-new-dtags"]
+                .map(|o| ["-Clink-arg=-Xlinker".into(), format!("-Clink-arg={o}")]);
+            flags.extend(to_linker.into_iter().flatten());
+        }
+        flags
     }
 }

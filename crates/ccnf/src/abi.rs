@@ -17,6 +17,11 @@ pub const PLUGIN_VERSION: &str = "plugin-version";
 /// The key of the hash of the shared library that the plugin was built against.
 pub const SDK: &str = "sdk";
 
+/// The key of the seal: the SHA-256 of the whole file with [`UNSEALED`] in this place. `ccnf plugin build` writes it.
+pub const SEAL: &str = "seal";
+/// The seal of a file that has none yet.
+pub const UNSEALED: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
 /// `key=value;…` of this build: version and sources of the core, compiler, target, profile, processor features, backend.
 pub const FACTS: &str = match ccnf_tensor::CUDA {
     true => concat!(env!("CCNF_ABI"), ";cuda=on"),
@@ -25,7 +30,7 @@ pub const FACTS: &str = match ccnf_tensor::CUDA {
 
 /// The stamp of a plugin; `sdk` is empty for one that was not built against an SDK.
 pub const fn stamp(name: &str, version: &str, sdk: &str) -> [u8; LEN] {
-    let parts: [&[u8]; 8] = [
+    let parts: [&[u8]; 10] = [
         MAGIC,
         b"plugin=",
         name.as_bytes(),
@@ -33,6 +38,8 @@ pub const fn stamp(name: &str, version: &str, sdk: &str) -> [u8; LEN] {
         version.as_bytes(),
         b";sdk=",
         sdk.as_bytes(),
+        b";seal=",
+        UNSEALED.as_bytes(),
         b";",
     ];
     let mut out = [0; LEN];
@@ -100,8 +107,8 @@ mod tests {
         let found = read(&stamp("my-plugin", "1.2.3", "abcd")).unwrap();
         let get = |key: &str| found.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
         assert_eq!(
-            (get(PLUGIN), get(PLUGIN_VERSION), get(SDK)),
-            (Some("my-plugin"), Some("1.2.3"), Some("abcd"))
+            (get(PLUGIN), get(PLUGIN_VERSION), get(SDK), get(SEAL)),
+            (Some("my-plugin"), Some("1.2.3"), Some("abcd"), Some(UNSEALED))
         );
         for key in [
             "version",
@@ -117,7 +124,7 @@ mod tests {
         ] {
             assert!(get(key).is_some(), "{key}: {found:?}");
         }
-        assert!(found[3..].iter().eq(&pairs(FACTS)));
+        assert!(found[4..].iter().eq(&pairs(FACTS)));
         assert!(get("rustc").unwrap().starts_with("rustc 1."));
         assert_eq!(read(b"something else"), None);
     }
