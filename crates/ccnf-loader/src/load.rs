@@ -118,6 +118,14 @@ fn one(file: Inspected) -> Result<Plugin> {
     let before = list_all();
     #[cfg(feature = "dynamic")]
     crate::host::open(&file)?;
+    // Between reading and loading somebody may have built it again: a run would then note a hash that is not that of its code.
+    if crate::file::sha256(&ccnf::core::read_file(&file.path)?) != file.sha256 {
+        let found =
+            format!("the file of `{}` {} was changed while it was being loaded", file.name, file.version);
+        return Err(
+            Error::new(ErrorKind::Plugin, found).help("run the same command again when its build is done")
+        );
+    }
     let components = catch(|| "describing its components".to_owned(), || new_components(&before))?;
     if components.is_empty() {
         let found = format!("`{}` {} registers no component", file.name, file.version);

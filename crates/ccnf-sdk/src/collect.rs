@@ -65,7 +65,9 @@ pub fn collect(options: &Collect) -> Result<Sdk> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
     }
     let (mut facade, mut testkit, mut core) = (None, None, None);
-    for artifact in found.iter().filter(|a| !is(a, "custom-build")) {
+    let needed = of_the_core(&source, &features.join(","))?;
+    let is_needed = |a: &&Value| a["executable"].is_string() || needed.contains(&a["package_id"]);
+    for artifact in found.iter().filter(|a| !is(a, "custom-build")).filter(is_needed) {
         if let Some(binary) = artifact["executable"].as_str() {
             copy(Path::new(binary), &out.join("bin"))?;
             continue;
@@ -114,6 +116,36 @@ pub fn collect(options: &Collect) -> Result<Sdk> {
     // Last: a folder without it is no SDK.
     write_atomic(&out.join("sdk.json"), text.as_bytes())?;
     Sdk::open(out)
+}
+
+/// The ids of the packages that crates of the core are made of: the compiler reads their metadata for a plugin. The rest of the program, several
+/// times as much, is none of a plugin's business.
+fn of_the_core(source: &Path, features: &str) -> Result<Vec<Value>> {
+    let mut command = Command::new(program());
+    command
+        .args(["metadata", "--format-version", "1", "--manifest-path", "crates/ccnf-cli/Cargo.toml"])
+        .args(["--features", features])
+        .current_dir(source);
+    let metadata: Value = serde_json::from_str(&output(&mut command)?)
+        .map_err(|e| Error::new(ErrorKind::Plugin, format!("cargo metadata: {e}")))?;
+    let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
+    let roots = ["ccnf", "ccnf-testkit"];
+    let packages = list(&metadata["packages"]);
+    let is_root = |p: &&Value| roots.iter().any(|name| p["name"] == *name) && p["source"].is_null();
+    let mut found: Vec<Value> = packages.iter().filter(is_root).map(|p| p["id"].clone()).collect();
+    let nodes = list(&metadata["resolve"]["nodes"]);
+    let mut at = 0;
+    while at < found.len() {
+        let node = nodes.iter().find(|n| n["id"] == found[at]).unwrap_or(&Value::Null);
+        for dependency in list(&node["deps"]) {
+            let is_normal = list(&dependency["dep_kinds"]).iter().any(|k| k["kind"].is_null());
+            if is_normal && !found.contains(&dependency["pkg"]) {
+                found.push(dependency["pkg"].clone());
+            }
+        }
+        at += 1;
+    }
+    Ok(found)
 }
 
 /// The ordinary program, which comes back to its place when this is dropped.
