@@ -5,3 +5,4 @@ mod led;
 mod line;
 mod rejects;
 mod scaling;
+mod unusual;

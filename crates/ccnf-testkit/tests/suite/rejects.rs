@@ -276,4 +276,14 @@ rejected! {
     one_level_upside_down: scorer "one-level", "scorer `one-level`: higher likelihood, lower score";
     a_flat_score: scorer "saturates", "scorer `saturates`: higher likelihood, lower score, from -1000000 per dimension";
     scores_of_all_dims: scorer "in-all", "scorer `in-all`: the same likelihood per dimension, more dimensions";
+    large_tokens_that_overflow: coupling "large", "coupling `large`: large inputs (D = 2, seed 1): forward at 100 deviations: value 0 of";
+    large_tokens_refused_for_another_reason: coupling "refuses-large", "forward at 100 deviations: too large for me";
+    many_tokens_that_count_each_other: coupling "many", "coupling `many`: many tokens (D = 2, seed 1), 201 of them: y: ";
+    log_scales_left_out: coupling "no-log-scales", "coupling `no-log-scales`: no log-scales (D = 2, seed 1): `log_scale` is `None`, and the log-determinant of token Some(0)";
+    a_weight_applied_twice: regularizer "weighed-twice", "regularizer `weighed-twice`: the penalty with weights of 0.25 and 0.5";
+    a_weight_that_is_another: regularizer "other-weight", "regularizer `other-weight`: with weight = 0.25: it says that its weight is another one";
+    square_images_only: encoder "square", "encoder `square`: an image that is 160 pixels wide and 60 high: values at level `image`";
+    colours_that_vary_only: encoder "contrast", "encoder `contrast`: an image that is of one colour, level `image`: value 0 of 3 is NaN";
+    large_maps_that_overflow: layer "overflows", "layer `overflows`: maps 10 times as large, forward: value 0 of";
+    images_after_the_64th: detector "blocks-of-64", "detector `blocks-of-64`: 70 images at once: image 64, alone";
 }

@@ -37,6 +37,10 @@ enum Lie {
     Forward,
     Backward,
     Restless,
+    Large,
+    Refuses,
+    Many,
+    NoScales,
 }
 
 /// `y = exp(w) x + c` with one trained scalar and the sum `c` of the condition's rows, and one lie.
@@ -54,7 +58,11 @@ impl Scaling {
 
     /// What tokens add to `w` that count each other.
     fn company(&self, tokens: usize) -> f32 {
-        if self.lie == Lie::Company { 1e-3 * tokens as f32 } else { 0.0 }
+        match self.lie {
+            Lie::Company => 1e-3 * tokens as f32,
+            Lie::Many if tokens > 200 => 1e-3,
+            _ => 0.0,
+        }
     }
 }
 
@@ -95,6 +103,11 @@ impl Coupling for Scaling {
             Lie::Backward => without_a_way_back(x),
             _ => x.clone(),
         };
+        let far = x.as_vec().iter().any(|v| v.abs() > 50.0);
+        if far && self.lie == Lie::Refuses {
+            return Err(Error::new(ErrorKind::Contract, "too large for me"));
+        }
+        let x = if far && self.lie == Lie::Large { x * f32::NAN } else { x };
         let fixed = constant(self.w.value());
         let w = if self.lie == Lie::Gradient { fixed.clone() } else { self.w.var() };
         let scalar = |w: Var| w.sum::<Rank0, _>() + self.company(n);
@@ -106,12 +119,14 @@ impl Coupling for Scaling {
         let y = shifted(x * factor.broadcast_like::<_, Axes2<0, 1>>(&(n, d)), condition)?;
         let stated = if self.lie == Lie::LogDet { 1.01 } else { 1.0 };
         let w = if self.lie == Lie::HalfAGradient { scalar(fixed) } else { w };
+        let log_scale = w.clone().broadcast_like::<_, Axes2<0, 1>>(&(n, d));
         let log_det = w.broadcast_like::<_, Axis<0>>(&(n,)) * (d as f32 * stated);
         if self.lie == Lie::Forward && condition.class.is_some() {
             let unset = [d];
             log_det.as_vec().resize(unset[condition.class.iter().count()], 0.0);
         }
-        Ok(CouplingOutput { y, log_det, log_scale: None })
+        let log_scale = (self.lie != Lie::NoScales).then_some(log_scale);
+        Ok(CouplingOutput { y, log_det, log_scale })
     }
     fn inverse(&self, y: &Mat, condition: &BlockCondition) -> Result<Mat> {
         let (n, d) = *y.shape();
@@ -161,4 +176,8 @@ lies! {
     "panics-in-forward" Forward "knows no classes";
     "panics-in-backward" Backward "one-way";
     "restless" Restless "trains itself";
+    "large" Large "overflows";
+    "refuses-large" Refuses "an error of another kind";
+    "many" Many "counts beyond 200";
+    "no-log-scales" NoScales "keeps no volume and says it does";
 }
