@@ -8,7 +8,7 @@
 //! * private parts of classes keep to themselves (`coupling_private.rs`), and all the rest holds under one, too;
 //! * a forward or inverse changes no tensor; the same seed gives the same bits;
 //! * tokens are independent: their order, and which others are there, does not matter (1e-6); of a coupling that needs whole maps, maps are;
-//! * large inputs, many tokens, and what `log_scale` being `None` promises (`coupling_inputs.rs`);
+//! * large inputs, many tokens, and what `log_scale` being `None` promises, tensors that are not listed (`coupling_inputs.rs`);
 //! * a snapshot loaded into a fresh coupling gives the same bits, baked or not;
 //! * baking keeps outputs bit for bit, and afterwards `begin_step` changes nothing; where it changed something before, `is_baked` says so.
 
@@ -50,7 +50,7 @@ pub(super) fn check(case: &Case<dyn Coupling>) {
         }
         unchanged_by_use(&bench, &at("forward and inverse"));
         tokens_are_independent(&bench, &at("independent tokens"));
-        coupling_inputs::check(case, &bench);
+        coupling_inputs::check(case, &mut bench);
         gradient = gradient.max(coupling_gradients::check(case, setup));
         repeatable(case, setup, &at("same seed, same bits"));
         loads(case, &bench, false, &at("save and load"));

@@ -35,7 +35,8 @@ pub(super) fn view(number: usize, stage: &Stage) -> TrainView {
 /// shared part is frozen.
 ///
 /// The loss of a step is the mean square distance of every row to the tokens of one image per class: shared rows to those of all
-/// classes of the view, rehearsed ones too, a class's row to its own. The optimiser is plain gradient descent. The outputs are the
+/// classes of the view, rehearsed ones too, a class's row to its own. The optimiser is gradient
+/// descent, clipped at a norm of 1 over its rows, since penalties may be steep. The outputs are the
 /// shared rows.
 pub(super) struct Small {
     shared: [Param; 2],
@@ -110,11 +111,17 @@ impl Small {
             Ok::<_, Error>((loss, ()))
         })?;
         update_with(rows, &mut grads, rule, |rows, grads| {
+            let mut squares = 0.0;
+            for row in rows.iter().filter(|r| r.is_trainable()) {
+                squares += grads.sum_of_squares(row.value())?;
+            }
+            let norm = squares.sqrt();
+            let lr = LR / norm.max(1.0) as f32;
             for row in rows.iter_mut().filter(|r| r.is_trainable()) {
                 let g = grads.of(row.value())?;
-                row.set(row.to_vec().iter().zip(&g).map(|(w, g)| w - LR * g).collect())?;
+                row.set(row.to_vec().iter().zip(&g).map(|(w, g)| w - lr * g).collect())?;
             }
-            Ok(0.0)
+            Ok(norm)
         })?;
         Ok(f64::from(value))
     }

@@ -280,6 +280,7 @@ rejected! {
     large_tokens_refused_for_another_reason: coupling "refuses-large", "forward at 100 deviations: too large for me";
     many_tokens_that_count_each_other: coupling "many", "coupling `many`: many tokens (D = 2, seed 1), 201 of them: y: ";
     log_scales_left_out: coupling "no-log-scales", "coupling `no-log-scales`: no log-scales (D = 2, seed 1): `log_scale` is `None`, and the log-determinant of token Some(0)";
+    a_tensor_that_is_not_listed: coupling "hidden-tensor", "coupling `hidden-tensor`: tensors that are not listed (D = 2, seed 1): with all listed tensors frozen `y` still has a gradient";
     a_weight_applied_twice: regularizer "weighed-twice", "regularizer `weighed-twice`: the penalty with weights of 0.25 and 0.5";
     a_weight_that_is_another: regularizer "other-weight", "regularizer `other-weight`: with weight = 0.25: it says that its weight is another one";
     square_images_only: encoder "square", "encoder `square`: an image that is 160 pixels wide and 60 high: values at level `image`";

@@ -41,11 +41,14 @@ enum Lie {
     Refuses,
     Many,
     NoScales,
+    Hidden,
 }
 
 /// `y = exp(w) x + c` with one trained scalar and the sum `c` of the condition's rows, and one lie.
 struct Scaling {
     w: Param,
+    /// Not listed; used by one lie.
+    hidden: Param,
     lie: Lie,
 }
 
@@ -53,7 +56,8 @@ impl Scaling {
     fn new(lie: Lie, start: f32, build: &Build<'_, CouplingSpec>) -> Result<Self> {
         assert!(lie != Lie::Build || build.dim < 5, "too wide for me");
         let w = Param::weight(format!("{}.w", build.scope), Owner::Shared, vec![start], 1, 1)?;
-        Ok(Scaling { w, lie })
+        let hidden = Param::weight(format!("{}.hidden", build.scope), Owner::Shared, vec![0.0], 1, 1)?;
+        Ok(Scaling { w, hidden, lie })
     }
 
     /// What tokens add to `w` that count each other.
@@ -111,7 +115,10 @@ impl Coupling for Scaling {
         let fixed = constant(self.w.value());
         let w = if self.lie == Lie::Gradient { fixed.clone() } else { self.w.var() };
         let scalar = |w: Var| w.sum::<Rank0, _>() + self.company(n);
-        let w = scalar(w);
+        let mut w = scalar(w);
+        if self.lie == Lie::Hidden {
+            w = w + scalar(self.hidden.var());
+        }
         let factor = match self.lie {
             Lie::NotFinite => w.clone() / 0.0 * 0.0,
             _ => w.clone().exp(),
@@ -179,5 +186,6 @@ lies! {
     "large" Large "overflows";
     "refuses-large" Refuses "an error of another kind";
     "many" Many "counts beyond 200";
+    "hidden-tensor" Hidden "does not list a tensor that starts at 0";
     "no-log-scales" NoScales "keeps no volume and says it does";
 }
