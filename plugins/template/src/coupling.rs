@@ -32,8 +32,8 @@ const CLAMP: f32 = 0.7;
 impl TemplateCoupling {
     /// One block of a flow; it starts as the identity, since `W1` and `b1` are 0. `build` says how wide tokens and conditions are.
     pub fn new(config: TemplateConfig, build: &Build<'_, CouplingSpec>) -> Result<Self> {
-        if config.hidden == 0 {
-            return Err(build.error("hidden", "must be at least 1"));
+        if !(1..=65536).contains(&config.hidden) {
+            return Err(build.error("hidden", "must be between 1 and 65536"));
         }
         let (hidden, kept, changed) = (config.hidden, build.dim.div_ceil(2), build.dim / 2);
         let input = kept + build.class_width + build.position_width;

@@ -50,10 +50,16 @@ pub fn check(kind: &str, name: &str, extra: &Extra) -> Result<(), String> {
 
 fn report(kind: &str, name: &str, of: &str, panic: Caught, contract: &str) -> String {
     let start = format!("{kind} `{name}`: ");
-    // What the suite finds it says under the component's name; the rest is the component's own panic.
-    let found = match panic.message.starts_with(&start) {
-        true => panic.message,
-        false => {
+    // What the suite finds it says under the component's name, in `assert_eq!` behind the macro's own words; the rest is the component's
+    // own panic.
+    let own = match panic.message.find(&start) {
+        Some(0) => Some(0),
+        Some(i) if panic.message.starts_with("assertion `left ") => Some(i),
+        _ => None,
+    };
+    let found = match own {
+        Some(i) => panic.message[i..].to_owned(),
+        None => {
             let place = panic.place.map(|p| format!(" at {p}")).unwrap_or_default();
             let stack = panic.stack.map(|s| format!("\n{}", s.trim_end())).unwrap_or_default();
             let during = entry::doing();

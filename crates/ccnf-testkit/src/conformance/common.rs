@@ -104,3 +104,11 @@ pub(super) fn normal(streams: &Streams, name: &str, rows: usize, cols: usize, sc
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
+
+/// Fails unless what was computed from large input is finite, or an error of kind `NonFinite`.
+pub(super) fn finite_or_refused(values: Result<Vec<f32>>, at: &str) {
+    match values {
+        Ok(values) => finite(&values, at),
+        Err(e) => assert_eq!(e.kind(), ErrorKind::NonFinite, "{at}: {e}"),
+    }
+}

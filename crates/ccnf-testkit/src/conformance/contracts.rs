@@ -37,20 +37,21 @@ pub(super) fn of(kind: &str) -> &'static str {
              is an error and leaves no trace"
         }
         "regularizer" => {
-            "the penalty is finite, the same twice, and without its weight; its gradient is exact; it is there unless what it needs is absent; \
+            "the penalty is finite, the same twice, and without its weight, which `weight` says; its gradient is exact; it is there unless what it needs is absent; \
              `name` is the registered name"
         }
         "scorer" => {
-            "one finite score per token, of this token alone; it falls as the token's own log-likelihood grows; a class that is not there is \
+            "one finite score per token, of this token alone and per dimension; it falls as the token's own log-likelihood grows, without an end; a class that is not there is \
              an error; a snapshot brings everything back"
         }
         "router" => {
             "the answer is an index into `classes`, of a class with a likelihood where it needs likelihoods, the same twice; ties go to the \
-             first; one that needs the class to be given says so in a usage error; learning about classes leaves older tensors bit for bit"
+             first; one that answers without the class given has the same answer with it, one that needs the class to be given says so in a usage error; learning about classes leaves older tensors bit for bit"
         }
         "strategy" => {
             "the stages cover every class of the tasks exactly once, none is empty, the first trains everything; asked twice, the stages are \
-             the same; `restore` puts back what `state` gave"
+             the same; `restore` puts back what `state` gave, and a resumed run has the bits of an undisturbed one; gradients are finite; rehearsed \
+             classes are of earlier stages; a promise not to forget leaves all tensors of earlier stages bit for bit"
         }
         _ => "",
     }

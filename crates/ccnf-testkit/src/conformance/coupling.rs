@@ -8,20 +8,21 @@
 //! * private parts of classes keep to themselves (`coupling_private.rs`), and all the rest holds under one, too;
 //! * a forward or inverse changes no tensor; the same seed gives the same bits;
 //! * tokens are independent: their order, and which others are there, does not matter (1e-6); of a coupling that needs whole maps, maps are;
+//! * large inputs, many tokens, and what `log_scale` being `None` promises, tensors that are not listed (`coupling_inputs.rs`);
 //! * a snapshot loaded into a fresh coupling gives the same bits, baked or not;
 //! * baking keeps outputs bit for bit, and afterwards `begin_step` changes nothing; where it changed something before, `is_baked` says so.
 
 use super::common::{Must, close, finite, listed, same_bits, unchanged};
 use super::coupling_bench::{Bench, GRID, OWNERS, Out, Setup, TOKENS, WARMUP};
 use super::entry::Case;
-use super::{coupling_gradients, coupling_private};
+use super::{coupling_gradients, coupling_inputs, coupling_private};
 use ccnf::core::{CouplingSpec, hashes};
 use ccnf::prelude::{Coupling, Owner, Snapshot, Streams, mat};
 
-const INVERSE_TOLERANCE: f64 = 1e-4;
+pub(super) const INVERSE_TOLERANCE: f64 = 1e-4;
 /// f32 differences: about 1e-7 / 1e-2 per entry of the Jacobian.
 const LOG_DET_TOLERANCE: f64 = 1e-3;
-const TOKEN_TOLERANCE: f64 = 1e-6;
+pub(super) const TOKEN_TOLERANCE: f64 = 1e-6;
 
 pub(super) fn spec() -> CouplingSpec {
     Setup { dim: 4, class: false, position: false, film: false, private: false, seed: 1 }.spec()
@@ -49,6 +50,7 @@ pub(super) fn check(case: &Case<dyn Coupling>) {
         }
         unchanged_by_use(&bench, &at("forward and inverse"));
         tokens_are_independent(&bench, &at("independent tokens"));
+        coupling_inputs::check(case, &mut bench);
         gradient = gradient.max(coupling_gradients::check(case, setup));
         repeatable(case, setup, &at("same seed, same bits"));
         loads(case, &bench, false, &at("save and load"));

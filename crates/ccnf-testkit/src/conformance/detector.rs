@@ -5,7 +5,7 @@
 //!   the detector promises it, every map of an older class stays bit for bit; all that is new belongs to the new classes;
 //! * freezing itself changes no map;
 //! * classes are listed in the order in which they were learnt; maps have their level's shape and are finite;
-//! * an image's maps are the same alone, in company and in another order, and whatever other classes are evaluated beside its own;
+//! * an image's maps are the same alone, in company, among 70 and in another order, and whatever other classes are evaluated beside its own;
 //! * the route of an image is the same whether its class is given or not, alone and in company;
 //! * shifted features score higher than normal ones;
 //! * features that are short or not finite, and classes without images, are errors;
@@ -30,6 +30,7 @@ pub(super) fn check(case: &Case<dyn Detector>) {
     let d = two_stages(case);
     shapes(case, &*d);
     batches(case, &*d);
+    many_images(case, &*d);
     foreign(case, &*d);
     unusable_images(case, &*d);
     unusable_training(case);
@@ -130,6 +131,18 @@ fn shapes(case: &Case<dyn Detector>, d: &dyn Detector) {
     assert_eq!(e.kind(), ErrorKind::Usage, "{}", case.at(format!("an unknown class: {e}")));
     assert!(e.to_string().contains("grannite"), "{}", case.at(format!("an unknown class is not named: {e}")));
     assert_eq!(hashes(d), before, "{at}: scoring has changed a tensor");
+}
+
+/// More images at once than 64.
+fn many_images(case: &Case<dyn Detector>, d: &dyn Detector) {
+    let at = case.at("70 images at once");
+    let images: Vec<_> = (500..570).map(|i| image("pine", i, 0.0)).collect();
+    let together = given_maps(d, &images, "pine", &at);
+    assert_eq!(together.len(), images.len(), "{at}: answers");
+    for n in [0, 1, 63, 64, 65, 69] {
+        let alone = given_maps(d, &images[n..=n], "pine", &at);
+        same_bits(&alone[0], &together[n], &format!("{at}: image {n}, alone"));
+    }
 }
 
 fn batches(case: &Case<dyn Detector>, d: &dyn Detector) {

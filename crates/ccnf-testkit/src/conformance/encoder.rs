@@ -1,6 +1,7 @@
 //! Encoders, on synthetic photos called [`image_ids`]:
 //!
 //! * levels have names of their own and values; `encode` gives as many as they say, all finite;
+//! * so do a wide and a tall image and one of a single colour;
 //! * an image's features are the same bit for bit alone, in company, in another order, and from an encoder built again;
 //! * the fingerprint is the same when built again, and another wherever a changed config key gives other features;
 //! * an error about an image names it.
@@ -40,12 +41,9 @@ pub(super) fn check(case: &Case<dyn Encoder>) {
     levels(case, &e.levels());
     let at = case.at("features");
     let all = encode(&*e, &[0, 1, 2]).must(&at);
+    assert_eq!(all.len(), 3, "{at}: answers for three images");
     for (n, image) in all.iter().enumerate() {
-        assert_eq!(image.len(), e.levels().len(), "{at}: levels of image {n}");
-        for (values, level) in image.iter().zip(e.levels()) {
-            assert_eq!(values.len(), level.len(), "{at}: values of image {n} at level `{}`", level.name);
-            finite(values, &format!("{at}, image {n}, level `{}`", level.name));
-        }
+        has_levels(image, &*e, &format!("{at} of image {n}"));
     }
     assert!(all[0] != all[1], "{at}: two images have the same");
     let again = case.build(&spec());
@@ -64,6 +62,7 @@ pub(super) fn check(case: &Case<dyn Encoder>) {
     assert!(e.encode(&[]).must(&at).is_empty(), "{at}: some for no image");
     assert_eq!(e.fingerprint(), print, "{}", case.at("the fingerprint changes with use"));
     assert!(e.batch() > 0, "{}", case.at("takes no image at once"));
+    odd_images(case, &*e);
     errors_name_the_image(case, &*e);
     other_configs(case, &*e, &all);
 }
@@ -74,6 +73,35 @@ fn levels(case: &Case<dyn Encoder>, levels: &[LevelSpec]) {
     for (i, level) in levels.iter().enumerate() {
         assert!(!level.name.is_empty() && !level.is_empty(), "{at}: {level:?}");
         assert!(levels[..i].iter().all(|l| l.name != level.name), "{at}: two are called `{}`", level.name);
+    }
+}
+
+/// Images of other forms than the square photos, one by one.
+fn odd_images(case: &Case<dyn Encoder>, e: &dyn Encoder) {
+    let pattern = |i: usize| (i * i % 251) as u8;
+    let colour = |i: usize| [90, 140, 30][i % 3];
+    for (what, width, height, value) in [
+        ("160 pixels wide and 60 high", 160, 60, &pattern as &dyn Fn(usize) -> u8),
+        ("45 pixels wide and 130 high", 45, 130, &pattern),
+        ("of one colour", 64, 64, &colour),
+        ("all black", 64, 64, &|_| 0),
+    ] {
+        let image = RgbImage { width, height, data: (0..width * height * 3).map(value).collect() };
+        let at = case.at(format!("an image that is {what}"));
+        let source = ImageSource::Generated(image_ids()[0].into());
+        let open = || Ok(image.clone());
+        let encoded = e.encode(&[EncoderInput { source: &source, open: &open }]).must(&at);
+        assert_eq!(encoded.len(), 1, "{at}: answers");
+        has_levels(&encoded[0], e, &at);
+    }
+}
+
+/// Fails unless an image has all that the levels say, finite.
+fn has_levels(image: &EncodedImage, e: &dyn Encoder, at: &str) {
+    assert_eq!(image.len(), e.levels().len(), "{at}: levels");
+    for (values, level) in image.iter().zip(e.levels()) {
+        assert_eq!(values.len(), level.len(), "{at}: values at level `{}`", level.name);
+        finite(values, &format!("{at}, level `{}`", level.name));
     }
 }
 

@@ -7,10 +7,11 @@
 //!   the other classes;
 //! * a class fitted anew is as if it had been fitted once; an empty layer has the same settings;
 //! * one image is enough for a fit, a constant channel is no problem, values that are not finite are;
+//! * maps 10 and 100 times as large as those of the class give finite values, forward and inverse, or an error of kind `NonFinite`;
 //! * unknown classes, known ones that are added, maps of another size and fits without maps are refused;
 //! * a snapshot brings everything back, whatever number of images it was fitted on.
 
-use super::common::{Must, close, finite, listed, refused, same_bits, unchanged};
+use super::common::{Must, close, finite, finite_or_refused, listed, refused, same_bits, unchanged};
 use super::entry::Case;
 use ccnf::core::hashes;
 use ccnf::prelude::*;
@@ -29,6 +30,7 @@ pub(super) fn spec() -> LayerSpec {
 }
 
 pub(super) fn check(case: &Case<dyn ClassLayer>) {
+    large(case);
     inverse(case);
     log_det(case);
     company(case);
@@ -88,6 +90,20 @@ fn forward(layer: &dyn ClassLayer, class: usize, maps: &[Vec<f32>], at: &str) ->
 /// Images that were not fitted.
 fn held_out(class: &str) -> Vec<Vec<f32>> {
     (100..103).map(|i| map(class, i)).collect()
+}
+
+fn large(case: &Case<dyn ClassLayer>) {
+    let layer = fitted(case, &["a"]);
+    for factor in [10.0f32, 100.0] {
+        let at = case.at(format!("maps {factor} times as large"));
+        let x: Vec<f32> = held_out("a").concat().iter().map(|v| v * factor).collect();
+        let (mut y, mut log_det) = (x.clone(), vec![0.0; x.len() / level().channels]);
+        let forward = layer.forward(0, &mut y, &mut log_det);
+        finite_or_refused(forward.map(|()| [y, log_det].concat()), &format!("{at}, forward"));
+        let mut back = x;
+        let inverse = layer.inverse(0, &mut back);
+        finite_or_refused(inverse.map(|()| back), &format!("{at}, inverse"));
+    }
 }
 
 fn inverse(case: &Case<dyn ClassLayer>) {

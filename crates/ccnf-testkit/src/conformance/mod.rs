@@ -16,8 +16,9 @@
 //! | kind | file with the list of its checks |
 //! |---|---|
 //! | every kind | `entry.rs`: name, description, example, schema, unknown keys; `sizes.rs`: numbers too large |
-//! | coupling | `coupling.rs`: inverse, log-determinant, state, baking; `coupling_gradients.rs`, `coupling_private.rs` |
-//! | layer, conditioner, regularizer, scorer, router, strategy, encoder, dataset | the file of that name |
+//! | coupling | `coupling.rs`: inverse, log-determinant, state, baking; `coupling_gradients.rs`, `coupling_inputs.rs`, `coupling_private.rs` |
+//! | layer, conditioner, regularizer, scorer, router, encoder, dataset | the file of that name |
+//! | strategy | `strategy.rs`: stages; `strategy_resume.rs`: a small detector, from the start and resumed |
 //! | detector | `detector.rs`: freezing, scores; `detector_resume.rs`: checkpoints; `probe.rs`: the inside |
 
 mod check;
@@ -27,6 +28,7 @@ mod contracts;
 mod coupling;
 mod coupling_bench;
 mod coupling_gradients;
+mod coupling_inputs;
 mod coupling_private;
 mod dataset;
 mod detector;
@@ -42,6 +44,8 @@ mod router;
 mod scorer;
 mod sizes;
 mod strategy;
+mod strategy_bench;
+mod strategy_resume;
 
 use ccnf::core::{ComponentKind, entries};
 use ccnf::prelude::{

@@ -1,6 +1,7 @@
 //! Regularisers:
 //!
 //! * the weight is finite and not negative, the name in logs is the registered one;
+//! * where the config has a key `weight`, it is what `weight` says, and the penalty is the same for two of them: the detector applies it;
 //! * the penalty is finite, repeatable, and there unless it needs a wrong class or log-scales that are absent;
 //! * its gradient is exact (1e-4 of its size) with respect to latents, log-determinants, priors, both likelihoods and
 //!   log-scales, and reaches at least one of them;
@@ -15,6 +16,7 @@ use ccnf::prelude::{
     gradients, mat,
 };
 use ccnf::tensor::tracked;
+use serde_json::{Map, Value};
 
 const TOLERANCE: f64 = 1e-4;
 const TOKENS: usize = 12;
@@ -86,9 +88,28 @@ pub(super) fn check(case: &Case<dyn Regularizer>) {
         "{}",
         case.at("the name in logs is another than the registered one")
     );
+    weighed_once(case);
     presence(case, &*r);
     exact_gradients(case, &*r);
     extremes(case, &*r);
+}
+
+/// The penalty under two weights.
+fn weighed_once(case: &Case<dyn Regularizer>) {
+    if !(case.entry.example)()["weight"].is_number() {
+        return;
+    }
+    let leaves = leaves(1);
+    let penalties = [0.25f32, 0.5].map(|weight| {
+        let at = case.at(format!("with weight = {weight}"));
+        let keys = Map::from_iter([("weight".to_owned(), Value::from(weight))]);
+        let r = case.try_build(&keys, &spec()).must(&at);
+        assert_eq!(r.weight(), weight, "{at}: it says that its weight is another one");
+        value(&*r, &output(&leaves, constant, true, true)).must(&at)
+    });
+    let at = case.at("the penalty with weights of 0.25 and 0.5");
+    let [a, b] = penalties;
+    assert!(a == b, "{at}: {a:?} and {b:?}: the weight is applied twice");
 }
 
 fn presence(case: &Case<dyn Regularizer>, r: &dyn Regularizer) {

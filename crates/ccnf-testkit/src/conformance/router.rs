@@ -1,6 +1,7 @@
 //! Routers:
 //!
-//! * the answer is one of the known classes, and the same twice; with likelihoods it is a class that has one;
+//! * the answer is one of the known classes, and the same twice; with likelihoods it is a class that has one, also where only two have;
+//! * one that has an answer without the class given has the same whatever class is given;
 //! * where likelihoods decide, ties go to the first;
 //! * one that cannot do without the class given says so in a usage error;
 //! * a ranking lists every class once, and a router that has one and needs no likelihoods takes its first class;
@@ -17,7 +18,6 @@ pub(super) fn spec() -> RouterSpec {
 }
 
 pub(super) fn check(case: &Case<dyn Router>) {
-    let at = case.at("route");
     let mut r = case.build(&spec());
     r.observe(&view(0)).must(&case.at("observe"));
     let first = listed(&mut *r, &case.at("tensors"));
@@ -33,6 +33,7 @@ pub(super) fn check(case: &Case<dyn Router>) {
     }
     let classes: Vec<String> = detector_bench::classes(1).into_iter().map(str::to_owned).collect();
     let again = restored(case, &*r, &classes);
+    let at = case.at("route");
     for k in 0..50usize {
         let features = image(&classes[k % classes.len()], 100 + k, 0.0);
         let candidates = match r.shortlist() {
@@ -44,30 +45,67 @@ pub(super) fn check(case: &Case<dyn Router>) {
         if r.needs_likelihoods() {
             candidates.iter().for_each(|c| log_likelihood[*c] = Some(values[*c]));
         }
-        let given = (k % 2 == 0).then_some(k % classes.len());
         let input = RouteInput {
             classes: &classes,
             log_likelihood: &log_likelihood,
-            given,
+            given: None,
             features: features.as_ref(),
         };
-        match r.route(&input) {
-            Ok(route) => {
-                assert!(route < classes.len(), "{at}: class {route} of {}", classes.len());
-                let evaluated = !r.needs_likelihoods() || log_likelihood[route].is_some();
-                assert!(evaluated, "{at}: class {route}, which has no likelihood");
-                assert_eq!(r.route(&input).must(&at), route, "{at}: another class the second time");
-                assert_eq!(again.route(&input).must(&at), route, "{at}: another class after a snapshot");
-                ranking(case, &*r, &input, route);
-            }
-            Err(e) => {
-                assert!(given.is_none(), "{at}: fails with the class given: {e}");
-                assert_eq!(e.kind(), ErrorKind::Usage, "{at}: {e}");
-            }
-        }
+        route(case, [&*r, &*again], &input);
     }
     if r.needs_likelihoods() {
         ties(case, &*r, &classes);
+        few_likelihoods(case, &*r, &classes);
+    }
+}
+
+/// The routes of one image without a class given and with each, by a router and by one with the same tensors.
+fn route(case: &Case<dyn Router>, [r, again]: [&dyn Router; 2], free: &RouteInput<'_>) {
+    let at = case.at("route");
+    let classes = free.classes.len();
+    let decided = match r.route(free) {
+        Err(e) => {
+            assert_eq!(e.kind(), ErrorKind::Usage, "{at}: without a class given: {e}");
+            None
+        }
+        Ok(route) => Some(route),
+    };
+    for given in std::iter::once(None).chain((0..classes).map(Some)) {
+        if decided.is_none() && given.is_none() {
+            continue;
+        }
+        let input = RouteInput { given, ..*free };
+        let route = match r.route(&input) {
+            Err(e) => panic!("{at}: with class {given:?} given: {e}"),
+            Ok(route) => route,
+        };
+        assert!(route < classes, "{at}: class {route} of {classes}");
+        let evaluated = !r.needs_likelihoods() || input.log_likelihood[route].is_some();
+        assert!(evaluated, "{at}: class {route}, which has no likelihood");
+        if let Some(free) = decided {
+            let peeks = format!("{at}: class {free}, and class {route} where class {given:?} is given");
+            assert!(free == route, "{peeks}");
+        }
+        assert_eq!(r.route(&input).must(&at), route, "{at}: another class the second time");
+        assert_eq!(again.route(&input).must(&at), route, "{at}: another class after a snapshot");
+        ranking(case, r, &input, route);
+    }
+}
+
+/// As behind a shortlist: all likelihoods but two are missing.
+fn few_likelihoods(case: &Case<dyn Router>, r: &dyn Router, classes: &[String]) {
+    let features = image(&classes[0], 100, 0.0);
+    for (a, b) in (0..classes.len()).flat_map(|b| (0..b).map(move |a| (a, b))) {
+        let at = case.at(format!("likelihoods of the classes {a} and {b} alone"));
+        let mut log_likelihood = vec![None; classes.len()];
+        (log_likelihood[a], log_likelihood[b]) = (Some(-2.0), Some(-3.0));
+        let given = None;
+        let input =
+            RouteInput { classes, log_likelihood: &log_likelihood, given, features: features.as_ref() };
+        match r.route(&input) {
+            Err(e) => assert_eq!(e.kind(), ErrorKind::Usage, "{at}: {e}"),
+            Ok(route) => assert!(route == a || route == b, "{at}: class {route}, which has none"),
+        }
     }
 }
 

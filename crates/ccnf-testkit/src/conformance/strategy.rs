@@ -1,8 +1,14 @@
-//! Strategies: for several protocols, the stages cover every class of the tasks exactly once, no stage is empty, and asking
-//! twice gives the same stages. A protocol without tasks has no stages. The state before the first stage can be put back.
+//! Strategies:
+//!
+//! * for several protocols, the stages cover every class of the tasks exactly once, no stage is empty, the first trains everything, and
+//!   asking twice gives the same stages; a protocol without tasks has no stages;
+//! * one that promises no forgetting trains the new classes only in every stage but the first;
+//! * the state before the first stage can be put back;
+//! * a small detector is led through all stages, from their start and from the middle (`strategy_resume.rs`).
 
 use super::common::Must;
 use super::entry::Case;
+use super::strategy_resume;
 use ccnf::core::TrainConfig;
 use ccnf::prelude::*;
 
@@ -34,6 +40,13 @@ pub(super) fn check(case: &Case<dyn Strategy>) {
         assert_eq!(case.build(&spec()).stages(&tasks), stages, "{at}: other stages when built again");
         let first = stages.first().map(|s| s.scope);
         assert_eq!(first, Some(TrainScope::All), "{at}: the first stage has to train everything");
+        if strategy.promises_no_forgetting() {
+            let wide = stages.iter().skip(1).position(|s| s.scope != TrainScope::NewClasses);
+            assert!(
+                wide.is_none(),
+                "{at}: it promises no forgetting, and a later stage trains everything: {stages:?}"
+            );
+        }
     }
     let none = case.build(&spec()).stages(&[]);
     assert!(none.is_empty(), "{}", case.at(format!("no tasks give the stages {none:?}")));
@@ -43,4 +56,6 @@ pub(super) fn check(case: &Case<dyn Strategy>) {
     let state = first.state().must(&at);
     second.restore(&state).must(&at);
     assert!(second.state().must(&at) == state, "{at}: another one after putting it back");
+
+    strategy_resume::check(case);
 }

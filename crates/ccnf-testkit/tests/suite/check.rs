@@ -29,6 +29,18 @@ fn a_failure_names_component_check_numbers_and_contract() {
 }
 
 #[test]
+fn what_the_suite_finds_unequal_is_no_panic_of_the_component() {
+    let e = found("strategy", "forgetful");
+    let start = "strategy `forgetful`: stages of tasks with [1, 1, 1] classes: not every class exactly once\n  left: [";
+    assert!(e.starts_with(start) && e.contains("\n  contract: the stages cover every class"), "{e}");
+    assert!(!e.contains("panic") && !e.contains("assertion"), "{e}");
+    // The component's own is one.
+    let e = found("strategy", "asserts");
+    let start = "strategy `asserts`: stages of tasks with [1] classes: a panic at crates/ccnf-testkit/tests/suite/rejects.rs:";
+    assert!(e.starts_with(start) && e.contains("assertion `left == right` failed: too few tasks"), "{e}");
+}
+
+#[test]
 fn what_every_kind_promises_fails_with_that_contract() {
     let e = found("strategy", "lenient");
     assert!(e.starts_with("strategy `lenient`: takes the unknown key"), "{e}");

@@ -3,7 +3,6 @@
 use crate::scaling::{NoKeys, made};
 use ccnf::dfdx::prelude::{MeanTo, Rank0};
 use ccnf::prelude::*;
-use ccnf_testkit::conformance::{self, Extra};
 use serde::{Deserialize, Serialize};
 
 /// Takes any key.
@@ -138,6 +137,85 @@ impl Router for Last {
 }
 ccnf::register_component!(Router, "last", NoKeys, |_, _: &Build<'_, _>| made(Last), "ties go to the last");
 
+/// Fails by an assertion of its own.
+struct Asserts;
+impl UpdateRule for Asserts {}
+impl Strategy for Asserts {
+    fn stages(&self, tasks: &[Vec<String>]) -> Vec<Stage> {
+        assert_eq!(tasks.len(), 100, "too few tasks");
+        vec![]
+    }
+}
+ccnf::register_component!(Strategy, "asserts", NoKeys, |_, _: &Build<'_, _>| made(Asserts), "wants tasks");
+
+/// Routes to the first most likely class, but not always.
+#[derive(Clone, Copy)]
+enum Peek {
+    Given,
+    Unwraps,
+    Missing,
+}
+ccnf::stateless!(Peek);
+impl Router for Peek {
+    fn route(&self, input: &RouteInput<'_>) -> Result<usize> {
+        let known = input.log_likelihood.iter().filter(|l| l.is_some()).count();
+        let value = |c: &usize| match (self, input.log_likelihood[*c]) {
+            (Peek::Unwraps, l) => l.expect("a likelihood of every class"),
+            (Peek::Missing, None) if known == 2 => 0.0,
+            (_, l) => l.unwrap_or(f32::NEG_INFINITY),
+        };
+        if let (Peek::Given, Some(given)) = (self, input.given) {
+            return Ok(given);
+        }
+        let first = |best: usize, c: usize| if value(&c) > value(&best) { c } else { best };
+        Ok((0..input.classes.len()).reduce(first).unwrap_or(0))
+    }
+}
+ccnf::register_component!(Router, "peeks", NoKeys, |_, _: &Build<'_, _>| made(Peek::Given), "knows it");
+ccnf::register_component!(Router, "unwraps", NoKeys, |_, _: &Build<'_, _>| made(Peek::Unwraps), "needs all");
+ccnf::register_component!(Router, "missing", NoKeys, |_, _: &Build<'_, _>| made(Peek::Missing), "takes any");
+
+/// The negative log-likelihood per dimension, and what else comes to mind.
+#[derive(Clone, Copy)]
+enum Odd {
+    Best,
+    Level,
+    Saturates,
+    NotPerDim,
+}
+ccnf::stateless!(Odd);
+impl Scorer for Odd {
+    fn score(&self, tokens: &TokenLikelihoods<'_>) -> Result<Vec<f32>> {
+        let missing = || Error::new(ErrorKind::Contract, "no such class");
+        let own = tokens.by_class.get(tokens.class).ok_or_else(missing)?;
+        let best = own.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let score = |l: &f32| match self {
+            Odd::Best => (best - l) / tokens.dim as f32 - l / tokens.dim as f32,
+            Odd::Level if tokens.level == 1 => l / tokens.dim as f32,
+            Odd::Level => -l / tokens.dim as f32,
+            Odd::Saturates => -(l / tokens.dim as f32 / 1e3).tanh(),
+            Odd::NotPerDim => -l,
+        };
+        Ok(own.iter().map(score).collect())
+    }
+}
+ccnf::register_component!(Scorer, "from-the-best", NoKeys, |_, _: &Build<'_, _>| made(Odd::Best), "relative");
+ccnf::register_component!(
+    Scorer,
+    "one-level",
+    NoKeys,
+    |_, _: &Build<'_, _>| made(Odd::Level),
+    "one level only"
+);
+ccnf::register_component!(Scorer, "saturates", NoKeys, |_, _: &Build<'_, _>| made(Odd::Saturates), "flat");
+ccnf::register_component!(
+    Scorer,
+    "in-all",
+    NoKeys,
+    |_, _: &Build<'_, _>| made(Odd::NotPerDim),
+    "not per dim"
+);
+
 /// Higher = more normal.
 struct Upside;
 ccnf::stateless!(Upside);
@@ -163,10 +241,11 @@ macro_rules! rejected {
         #[test]
         #[should_panic(expected = $why)]
         fn $test() {
-            conformance::$kind($name, &Extra::default());
+            ccnf_testkit::conformance::$kind($name, &ccnf_testkit::conformance::Extra::default());
         }
     )* };
 }
+pub(crate) use rejected;
 
 rejected! {
     a_wrong_log_determinant: coupling "wrong-log-det", "coupling `wrong-log-det`: log-determinant, past warm-up";
@@ -190,4 +269,22 @@ rejected! {
     the_same_name_twice: strategy "twice", "strategy `twice`: registered more than once";
     ties_to_the_last: router "last", "router `last`: ties";
     a_score_with_the_wrong_sign: scorer "upside-down", "scorer `upside-down`: higher likelihood, lower score";
+    the_class_given_seen: router "peeks", "router `peeks`: route: class 2, and class 0 where class Some(0) is given";
+    a_missing_likelihood_unwrapped: router "unwraps", "a likelihood of every class";
+    a_class_without_a_likelihood: router "missing", "router `missing`: likelihoods of the classes 0 and 1 alone: class 2, which has none";
+    scores_that_depend_on_the_best: scorer "from-the-best", "scorer `from-the-best`: scores of level 0 under class 0, every third token";
+    one_level_upside_down: scorer "one-level", "scorer `one-level`: higher likelihood, lower score";
+    a_flat_score: scorer "saturates", "scorer `saturates`: higher likelihood, lower score, from -1000000 per dimension";
+    scores_of_all_dims: scorer "in-all", "scorer `in-all`: the same likelihood per dimension, more dimensions";
+    large_tokens_that_overflow: coupling "large", "coupling `large`: large inputs (D = 2, seed 1): forward at 100 deviations: value 0 of";
+    large_tokens_refused_for_another_reason: coupling "refuses-large", "forward at 100 deviations: too large for me";
+    many_tokens_that_count_each_other: coupling "many", "coupling `many`: many tokens (D = 2, seed 1), 201 of them: y: ";
+    log_scales_left_out: coupling "no-log-scales", "coupling `no-log-scales`: no log-scales (D = 2, seed 1): `log_scale` is `None`, and the log-determinant of token Some(0)";
+    a_tensor_that_is_not_listed: coupling "hidden-tensor", "coupling `hidden-tensor`: tensors that are not listed (D = 2, seed 1): with all listed tensors frozen `y` still has a gradient";
+    a_weight_applied_twice: regularizer "weighed-twice", "regularizer `weighed-twice`: the penalty with weights of 0.25 and 0.5";
+    a_weight_that_is_another: regularizer "other-weight", "regularizer `other-weight`: with weight = 0.25: it says that its weight is another one";
+    square_images_only: encoder "square", "encoder `square`: an image that is 160 pixels wide and 60 high: values at level `image`";
+    colours_that_vary_only: encoder "contrast", "encoder `contrast`: an image that is of one colour, level `image`: value 0 of 3 is NaN";
+    large_maps_that_overflow: layer "overflows", "layer `overflows`: maps 10 times as large, forward: value 0 of";
+    images_after_the_64th: detector "blocks-of-64", "detector `blocks-of-64`: 70 images at once: image 64, alone";
 }

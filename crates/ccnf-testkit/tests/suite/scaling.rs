@@ -37,11 +37,18 @@ enum Lie {
     Forward,
     Backward,
     Restless,
+    Large,
+    Refuses,
+    Many,
+    NoScales,
+    Hidden,
 }
 
 /// `y = exp(w) x + c` with one trained scalar and the sum `c` of the condition's rows, and one lie.
 struct Scaling {
     w: Param,
+    /// Not listed; used by one lie.
+    hidden: Param,
     lie: Lie,
 }
 
@@ -49,12 +56,17 @@ impl Scaling {
     fn new(lie: Lie, start: f32, build: &Build<'_, CouplingSpec>) -> Result<Self> {
         assert!(lie != Lie::Build || build.dim < 5, "too wide for me");
         let w = Param::weight(format!("{}.w", build.scope), Owner::Shared, vec![start], 1, 1)?;
-        Ok(Scaling { w, lie })
+        let hidden = Param::weight(format!("{}.hidden", build.scope), Owner::Shared, vec![0.0], 1, 1)?;
+        Ok(Scaling { w, hidden, lie })
     }
 
     /// What tokens add to `w` that count each other.
     fn company(&self, tokens: usize) -> f32 {
-        if self.lie == Lie::Company { 1e-3 * tokens as f32 } else { 0.0 }
+        match self.lie {
+            Lie::Company => 1e-3 * tokens as f32,
+            Lie::Many if tokens > 200 => 1e-3,
+            _ => 0.0,
+        }
     }
 }
 
@@ -95,10 +107,18 @@ impl Coupling for Scaling {
             Lie::Backward => without_a_way_back(x),
             _ => x.clone(),
         };
+        let far = x.as_vec().iter().any(|v| v.abs() > 50.0);
+        if far && self.lie == Lie::Refuses {
+            return Err(Error::new(ErrorKind::Contract, "too large for me"));
+        }
+        let x = if far && self.lie == Lie::Large { x * f32::NAN } else { x };
         let fixed = constant(self.w.value());
         let w = if self.lie == Lie::Gradient { fixed.clone() } else { self.w.var() };
         let scalar = |w: Var| w.sum::<Rank0, _>() + self.company(n);
-        let w = scalar(w);
+        let mut w = scalar(w);
+        if self.lie == Lie::Hidden {
+            w = w + scalar(self.hidden.var());
+        }
         let factor = match self.lie {
             Lie::NotFinite => w.clone() / 0.0 * 0.0,
             _ => w.clone().exp(),
@@ -106,12 +126,14 @@ impl Coupling for Scaling {
         let y = shifted(x * factor.broadcast_like::<_, Axes2<0, 1>>(&(n, d)), condition)?;
         let stated = if self.lie == Lie::LogDet { 1.01 } else { 1.0 };
         let w = if self.lie == Lie::HalfAGradient { scalar(fixed) } else { w };
+        let log_scale = w.clone().broadcast_like::<_, Axes2<0, 1>>(&(n, d));
         let log_det = w.broadcast_like::<_, Axis<0>>(&(n,)) * (d as f32 * stated);
         if self.lie == Lie::Forward && condition.class.is_some() {
             let unset = [d];
             log_det.as_vec().resize(unset[condition.class.iter().count()], 0.0);
         }
-        Ok(CouplingOutput { y, log_det, log_scale: None })
+        let log_scale = (self.lie != Lie::NoScales).then_some(log_scale);
+        Ok(CouplingOutput { y, log_det, log_scale })
     }
     fn inverse(&self, y: &Mat, condition: &BlockCondition) -> Result<Mat> {
         let (n, d) = *y.shape();
@@ -161,4 +183,9 @@ lies! {
     "panics-in-forward" Forward "knows no classes";
     "panics-in-backward" Backward "one-way";
     "restless" Restless "trains itself";
+    "large" Large "overflows";
+    "refuses-large" Refuses "an error of another kind";
+    "many" Many "counts beyond 200";
+    "hidden-tensor" Hidden "does not list a tensor that starts at 0";
+    "no-log-scales" NoScales "keeps no volume and says it does";
 }
