@@ -19,6 +19,8 @@ pub(super) fn check(args: &PluginCheckArgs) -> Result<()> {
     if let Some(component) = &args.here {
         return here(args, component);
     }
+    // What cannot be meant is said before anything is done.
+    extra(&args.set, &[])?;
     let file = ccnf_loader::inspect(&args.file, None)?;
     print(&format!("file, stamp and libraries of `{}` {} fit this program\n", file.name, file.version))?;
     let components = components(args)?;
