@@ -240,6 +240,19 @@ fn split_permute_and_sums_equal_their_twins() {
 }
 
 #[test]
+fn squares_of_a_broadcast_matrix_equal_their_twins() {
+    let w = normal("w", 1, 1);
+    let wide =
+        |v: &[Var]| -> Var { v[0].clone().mean::<Rank0, _>().broadcast_like::<_, Axes2<0, 1>>(&(5, 3)) };
+    check(&[&w], |v| ops::mean_square(&wide(v)), |v| composed::mean_square(&wide(v)));
+    check(
+        &[&w],
+        |v| Ok(ops::square_sum(&wide(v))?.square().sum()),
+        |v| Ok(composed::square_sum(&wide(v))?.square().sum()),
+    );
+}
+
+#[test]
 fn within_class_std_penalty_equals_its_twin_and_leaves_single_tokens_out() {
     let z = normal("z", 9, 4);
     let class: Index = vec![0, 0, 2, 0, 2, 1, 2, 2, 0].into();

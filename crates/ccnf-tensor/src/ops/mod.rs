@@ -285,7 +285,7 @@ pub fn permute_cols(x: &Var, order: &Index) -> Result<Var> {
 /// The sum of squares of each row, `[N]`.
 pub fn square_sum(x: &Var) -> Result<VarVec> {
     #[cfg(not(feature = "cuda"))]
-    return fused::square_sum(x);
+    return fused::square_sum(&raw::row_major(x)?);
     #[cfg(feature = "cuda")]
     return composed::square_sum(x);
 }
@@ -293,7 +293,7 @@ pub fn square_sum(x: &Var) -> Result<VarVec> {
 /// The mean of all squares.
 pub fn mean_square(x: &Var) -> Result<Scalar> {
     #[cfg(not(feature = "cuda"))]
-    return fused::mean_square(x);
+    return fused::mean_square(&raw::row_major(x)?);
     #[cfg(feature = "cuda")]
     return composed::mean_square(x);
 }

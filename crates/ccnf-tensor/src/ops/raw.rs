@@ -1,8 +1,8 @@
 //! Access to the buffers of CPU tensors. `dfdx` offers no slice of a tensor, only an index operator.
 #![allow(unsafe_code, reason = "dfdx gives no slice of a tensor; each block says why it is sound")]
 
-use crate::{Dev, Result, TensorError, device};
-use dfdx::prelude::{HasErr, HasShape, Storage, Tensor};
+use crate::{Dev, Result, TensorError, Var, device};
+use dfdx::prelude::{HasErr, HasShape, Storage, Tensor, TryAdd};
 use dfdx::shapes::Shape;
 
 /// A buffer of the device, such as a gradient.
@@ -39,6 +39,15 @@ pub(super) fn slice<T>(t: &Tensor<(usize, usize), f32, Dev, T>) -> Result<&[f32]
     // `check_contiguous`), so the Vec holds at least m * n elements from `first`; the borrow of `t` keeps the Vec alive and
     // unchanged for the lifetime of the slice.
     Ok(unsafe { std::slice::from_raw_parts(first, m * n) })
+}
+
+/// The matrix, copied where its buffer is not row-major and contiguous; that of a broadcast one is not.
+pub(super) fn row_major(x: &Var) -> Result<Var> {
+    if slice(x).is_ok() {
+        return Ok(x.clone());
+    }
+    let (rows, cols) = *x.shape();
+    x.clone().try_add(zeros(rows, cols)?).map_err(|e| TensorError::device("add", e))
 }
 
 /// The values of a tensor that shares its buffer with no other (of a shared one, `dfdx` makes a copy first).
