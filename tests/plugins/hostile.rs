@@ -321,6 +321,7 @@ fn an_end_of_the_process_is_an_error_that_names_the_plugin() {
             "memory allocation of 1099511627776 bytes failed",
         ),
         ("{ kind = \"hostile-panic-drop\" }", "this destructor gives up at src/lib.rs:"),
+        ("{ kind = \"hostile-stack\" }", "has overflowed its stack"),
         ("{ kind = \"hostile-exit\" }", "something called `exit` before the work was done"),
     ] {
         let set = format!("detector.coupling={coupling}");

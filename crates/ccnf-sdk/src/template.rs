@@ -71,16 +71,11 @@ pub fn new_plugin(new: &New) -> Result<()> {
     write("Cargo.toml", MANIFEST.replace("NAME", &new.name))?;
     write(".gitignore", "/target\n/runs\n/suites\n".into())?;
     let first = files.first().map_or("", |(kind, _)| kind);
+    let of_dataset = |kind: &str| format!(" --set {kind}/{}.path=DIR", component(&new.name, kind, alone));
+    let options = files.iter().find(|(kind, _)| *kind == "dataset").map(|(kind, _)| of_dataset(kind));
     let readme = README
         .replace("COMPONENT", &component(&new.name, first, alone))
-        .replace(
-            "OPTIONS",
-            &if files.iter().any(|(kind, _)| *kind == "dataset") {
-                format!(" --set dataset/{}.path=DIR", component(&new.name, "dataset", alone))
-            } else {
-                String::new()
-            },
-        )
+        .replace("OPTIONS", &options.unwrap_or_default())
         .replace("LIST", &list.join(", "))
         .replace("FILE", &new.name.replace('-', "_"))
         .replace("NAME", &new.name)
@@ -92,7 +87,7 @@ fn check_name(name: &str) -> Result<()> {
     let letters = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     let begins =
         name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.ends_with('-') && !name.contains("--");
-    match letters && begins && !TAKEN.contains(&name) && name.len() <= 64 {
+    match letters && begins && !TAKEN.split_whitespace().any(|t| t == name) && name.len() <= 64 {
         true => Ok(()),
         false => Err(Error::new(ErrorKind::Usage, format!("`{name}` cannot be a plugin's name"))
             .help("at most 64 lower-case letters, digits and -, beginning with a letter, no word of Rust or name that `ccnf` has, such as my-coupling")),
@@ -100,65 +95,9 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// Names of crates, words of Rust, and names whose types would hide others.
-const TAKEN: &[&str] = &[
-    "ccnf",
-    "ccnf-testkit",
-    "test",
-    "core",
-    "std",
-    "alloc",
-    "proc-macro",
-    "as",
-    "async",
-    "await",
-    "box",
-    "break",
-    "build",
-    "config",
-    "const",
-    "continue",
-    "crate",
-    "debug",
-    "default",
-    "dyn",
-    "else",
-    "enum",
-    "error",
-    "extern",
-    "false",
-    "fn",
-    "for",
-    "if",
-    "impl",
-    "in",
-    "let",
-    "loop",
-    "mat",
-    "match",
-    "mod",
-    "move",
-    "mut",
-    "option",
-    "param",
-    "pub",
-    "ref",
-    "result",
-    "return",
-    "self",
-    "static",
-    "string",
-    "struct",
-    "super",
-    "trait",
-    "true",
-    "type",
-    "unsafe",
-    "use",
-    "var",
-    "vec",
-    "where",
-    "while",
-];
+const TAKEN: &str = "ccnf ccnf-testkit test core std alloc proc-macro as async await box break build config const continue crate debug default dyn else \
+    enum error extern false fn for if impl in let loop mat match mod move mut option param pub ref result return self static string \
+    struct super trait true type unsafe use var vec where while";
 
 /// The name of the component in configs.
 fn component(name: &str, kind: &str, alone: bool) -> String {
